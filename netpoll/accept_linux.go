@@ -1,0 +1,116 @@
+package netpoll
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptor is a listener as its loop sees it. An episode of want (of descriptors, memory)
+// lasts from the first accept that failed for it to the next one that succeeds; it is
+// logged at both ends, and accepting rests in between.
+type acceptor struct {
+	*Listener
+	resume int64         // time to try again; 0: not resting
+	pause  time.Duration // the last rest; 0: no episode
+	failed int           // accepts of this episode
+}
+
+// accept takes what waits on a listener, at most acceptsPerTurn. It cannot fail for good:
+// whatever goes wrong, the listener is tried again.
+func (l *Epoll) accept(index int) {
+	a := &l.listeners[index]
+	for range acceptsPerTurn {
+		if a.fd < 0 || a.resume != 0 {
+			return
+		}
+		fd, errno := accept(a.fd, &l.peer)
+		switch errno {
+		case 0:
+			l.admit(a, index, fd)
+		case unix.EAGAIN:
+			return
+		case unix.EINTR, unix.ECONNABORTED, unix.EPERM, unix.ETIMEDOUT, unix.ENETDOWN,
+			unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH,
+			unix.EOPNOTSUPP, unix.ENETUNREACH:
+			// Errors of the connection, which is gone, not of the listener: accept(2).
+		default:
+			l.restAccept(a, index, errno)
+		}
+	}
+}
+
+// admit makes an accepted socket a connection, or closes it.
+func (l *Epoll) admit(a *acceptor, index int, fd int32) {
+	h, _, err := l.take(fd, open, unix.EPOLLIN)
+	if err == ErrTooMany {
+		unix.Close(int(fd))
+		l.stats.AcceptsFull++
+		if !l.full {
+			l.full = true
+			l.log.Warn("table of connections is full: closing new ones; raise MaxConns",
+				"max", l.maxConns, "listener", a.addr)
+		}
+		return
+	}
+	if err != nil {
+		unix.Close(int(fd))
+		l.restAccept(a, index, err.(unix.Errno))
+		return
+	}
+	l.full = false
+	l.stats.Accepts++
+	if a.pause != 0 {
+		l.log.Info("accepting again", "listener", a.addr, "failed", a.failed)
+		a.pause, a.failed = 0, 0
+	}
+	l.handler.Accepted(h, index, addrPortOf(&l.peer))
+	l.tell()
+}
+
+// restAccept stops accepting on a listener for a while. The connections stay in the
+// kernel's queue, and their peers wait.
+func (l *Epoll) restAccept(a *acceptor, index int, errno unix.Errno) {
+	l.stats.AcceptErrors++
+	a.failed++
+	if a.pause == 0 {
+		a.pause = acceptPauseMin
+		l.log.Error("cannot accept, will retry: "+wantRemedy(errno), "listener", a.addr,
+			"error", errno, "connections", l.live)
+	} else {
+		a.pause = min(2*a.pause, acceptPauseMax)
+	}
+	a.resume = l.now + int64(a.pause)
+	l.paused++
+	control(l.epoll, unix.EPOLL_CTL_MOD, a.fd, 0, slotListener-int32(index), 0)
+}
+
+// wantRemedy says what helps against an error of accept.
+func wantRemedy(errno unix.Errno) string {
+	switch errno {
+	case unix.EMFILE:
+		return "raise the limit of open files of this process (ulimit -n, LimitNOFILE=)"
+	case unix.ENFILE:
+		return "raise the limit of open files of the system (sysctl fs.file-max)"
+	case unix.ENOBUFS, unix.ENOMEM:
+		return "the kernel is short of memory for sockets (sysctl net.ipv4.tcp_mem)"
+	case unix.ENOSPC:
+		return "raise the limit of watched descriptors (sysctl fs.epoll.max_user_watches)"
+	}
+	return "the listening socket is unusable; restart if this goes on"
+}
+
+// resumeAccept tries the listeners again whose rest is over.
+func (l *Epoll) resumeAccept() {
+	for i := range l.listeners {
+		a := &l.listeners[i]
+		if a.resume == 0 || a.resume > l.now {
+			continue
+		}
+		a.resume = 0
+		l.paused--
+		if a.fd >= 0 {
+			control(l.epoll, unix.EPOLL_CTL_MOD, a.fd, unix.EPOLLIN, slotListener-int32(i), 0)
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package netpoll
+
+import (
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// frameBytes is a packet of a full Ethernet frame, as most relayed bytes come.
+const frameBytes = 1400
+
+// echoAtOnce sends what it receives from the loop's arena.
+type echoAtOnce struct {
+	loop    *Epoll
+	blocked int
+}
+
+func (e *echoAtOnce) Accepted(Handle, int, netip.AddrPort) {}
+func (e *echoAtOnce) Connected(Handle, error)              {}
+func (e *echoAtOnce) Received(h Handle, b []byte) {
+	if !e.loop.Send(h, b) {
+		e.blocked++
+	}
+}
+func (e *echoAtOnce) Sent(Handle, []byte, int, error) {}
+func (e *echoAtOnce) Closed(Handle, error)            {}
+func (e *echoAtOnce) Timeout(Handle)                  {}
+func (e *echoAtOnce) Woken()                          {}
+func (e *echoAtOnce) Flush()                          {}
+
+// driven is a loop that the test itself turns, with sockets of the test connected to it.
+type driven struct {
+	t     testing.TB
+	loop  *Epoll
+	peers []int
+	b     []byte
+}
+
+func newDriven(t testing.TB, handler Handler, conns int) *driven {
+	listener := mustListen(t, "127.0.0.1:0", 1, ListenOptions{})
+	loop, err := NewEpoll(0, Config{Listeners: listener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &driven{t: t, loop: loop, b: make([]byte, frameBytes)}
+	loop.handler = handler
+	sa, family, err := sockaddrOf(listener[0].Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range conns {
+		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.Connect(fd, sa); err != nil {
+			t.Fatal(err)
+		}
+		d.peers = append(d.peers, fd)
+	}
+	t.Cleanup(loop.shutdown)
+	for loop.live < conns {
+		d.turn()
+	}
+	return d
+}
+
+func (d *driven) turn() {
+	d.loop.wait()
+	d.loop.turn()
+}
+
+// round sends a frame from every peer, turns the loop until all are received and takes the
+// echoes.
+func (d *driven) round() {
+	want := d.loop.stats.ReceiveBytes + uint64(len(d.peers)*frameBytes)
+	for _, fd := range d.peers {
+		if n, errno := send(int32(fd), d.b); errno != 0 || n != frameBytes {
+			d.t.Fatalf("send: %d, %v", n, errno)
+		}
+	}
+	for d.loop.stats.ReceiveBytes < want {
+		d.turn()
+	}
+	for _, fd := range d.peers {
+		if n, errno := receive(int32(fd), d.b); errno != 0 || n != frameBytes {
+			d.t.Fatalf("receive: %d, %v", n, errno)
+		}
+	}
+}
+
+func TestEventsDoNotAllocate(t *testing.T) {
+	e := &echoAtOnce{}
+	d := newDriven(t, e, 4)
+	e.loop = d.loop
+	h := MakeHandle(0, 0, 1)
+	for name, event := range map[string]func(){
+		"echo":    d.round,
+		"wake":    func() { d.loop.Wake(); d.turn() },
+		"timeout": func() { d.loop.SetTimeout(h, 1); d.loop.SetTimeout(h, 0) },
+		"pause": func() {
+			d.loop.PauseReceive(h)
+			send(int32(d.peers[0]), d.b)
+			d.turn()
+			d.loop.ResumeReceive(h)
+			d.turn()
+			receive(int32(d.peers[0]), d.b)
+		},
+	} {
+		event()
+		if n := testing.AllocsPerRun(200, event); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+	if e.blocked != 0 {
+		t.Errorf("%d sends blocked", e.blocked)
+	}
+}
+
+// blockedSends sends each connection more than the kernel takes.
+type blockedSends struct {
+	echoAtOnce
+	sent int
+}
+
+func (s *blockedSends) Sent(Handle, []byte, int, error) { s.sent++ }
+
+func TestBlockedSendsDoNotAllocate(t *testing.T) {
+	s := &blockedSends{}
+	d := newDriven(t, s, 1)
+	h := MakeHandle(0, 0, 1)
+	d.loop.SetWriteTimeout(h, patience)
+	big, drain := make([]byte, 16<<20), make([]byte, 1<<20)
+	event := func() {
+		before := s.sent
+		if d.loop.Send(h, big) {
+			t.Fatal("the kernel took it all")
+		}
+		for rest := len(big); rest > 0; {
+			n, errno := receive(int32(d.peers[0]), drain)
+			if errno == unix.EAGAIN {
+				d.turn()
+			} else if rest -= n; errno != 0 || n == 0 {
+				t.Fatal(n, errno)
+			}
+		}
+		for s.sent == before {
+			d.turn()
+		}
+	}
+	event()
+	if n := testing.AllocsPerRun(3, event); n != 0 {
+		t.Errorf("a blocked send allocates %v times", n)
+	}
+}
+
+// BenchmarkEcho is a frame received and sent by the loop, with the peer's send and receive
+// on the same thread: four system calls and two ways through TCP.
+func BenchmarkEcho(b *testing.B) {
+	for _, c := range []struct {
+		name  string
+		conns int
+	}{{"conns=1", 1}, {"conns=16", 16}, {"conns=128", 128}} {
+		b.Run(c.name, func(b *testing.B) {
+			e := &echoAtOnce{}
+			d := newDriven(b, e, c.conns)
+			e.loop = d.loop
+			b.ReportAllocs()
+			b.SetBytes(frameBytes)
+			b.ResetTimer()
+			for i := 0; i < b.N; i += c.conns {
+				d.round()
+			}
+		})
+	}
+}
+
+// BenchmarkTurn is the loop's own share: a turn in which a posted wake-up is all there is.
+func BenchmarkTurn(b *testing.B) {
+	d := newDriven(b, &echoAtOnce{}, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		d.loop.Wake()
+		d.turn()
+	}
+}

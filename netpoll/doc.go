@@ -1,0 +1,67 @@
+// Package netpoll runs the sockets of the relay and of the load generator: event loops that
+// accept, connect, receive, send, keep time and wake each other. It knows sockets and
+// nothing else: no TLS, no DERP, no meaning of a byte.
+//
+// # Ownership
+//
+// A connection belongs to one loop from its beginning to its end, and a loop to the one
+// goroutine that called Run. All of a Loop but Wake, Post and Stop may be called only there:
+// from methods of the Handler and from posted functions. Nothing is locked on the way of a
+// packet, and nothing of a connection is seen by two goroutines.
+//
+// The user sees completions (bytes came, a buffer is through, a connection has ended), never
+// readiness or descriptors, so that a backend may be one that completes (io_uring) or one
+// that imitates it (epoll). Connections are named by Handle, which outlives them harmlessly.
+//
+// Buffers change hands twice. What Received gives is the handler's until Flush returns: it
+// lies in the loop's arena, which the next turn overwrites. What Send is given is the loop's
+// until Send returns true or Sent gives it back.
+//
+// A Listener belongs to who called Listen, until a loop is made with it in its Config.
+//
+// # A connection under epoll
+//
+// The states are those of connState, less unused; a send in flight and the reasons not to
+// receive are apart from them. "tell X" means that X is called after the handler method that
+// caused it has returned, and still in the same turn; all else is called where it happens.
+//
+//	           | connecting             | open                    | closed, refused
+//	-----------+------------------------+-------------------------+------------------------
+//	begins by  | Connect                | accept; connecting when | end: the socket is shut
+//	           |                        | writable without error  | and its timers stopped
+//	watched    | writable               | readable unless held;   | no
+//	           |                        | writable with a send    |
+//	writable   | open: Connected(nil)   | send more; all taken:   | stale, ignored
+//	           | or refused: tell       | Sent(nil)               |
+//	           | Connected(errno)       |                         |
+//	readable   | –                      | Received; FIN: held,    | stale, ignored
+//	           |                        | Received(empty); error: |
+//	           |                        | closed                  |
+//	broken     | as writable            | receive what came       | stale, ignored
+//	           |                        | before, then closed;    |
+//	           |                        | if held, closed at once |
+//	Send       | in flight until open   | at once, or in flight   | nothing, true
+//	write time | not running            | send more; nothing      | not running
+//	runs out   |                        | taken: closed with RST, |
+//	           |                        | ErrWriteTimeout         |
+//	user timer | Timeout                | Timeout                 | not running
+//	Close,     | refused: ErrClosed     | closed: nil             | nothing
+//	Reset      |                        |                         |
+//	Stop       | refused: ErrStopped    | closed: ErrStopped      | told
+//	ends by    | –                      | –                       | tell Sent(cause) if one
+//	           |                        |                         | is in flight, then
+//	           |                        |                         | Closed or Connected;
+//	           |                        |                         | the slot is free
+//
+// A connection is held while it is paused and after its FIN. Broken is EPOLLHUP or EPOLLERR,
+// which cannot be masked: a held connection that is broken is therefore closed at once, or
+// epoll would report it for ever.
+//
+// Close while bytes wait that were not received makes the kernel send a RST in place of a
+// FIN (RFC 2525 section 2.17), and the peer may lose what it was sent last.
+//
+// # Files
+//
+// A turn is epoll_linux.go; its parts are wake_linux.go, stream_linux.go, accept_linux.go,
+// connect_linux.go and wheel.go; conn_linux.go is the table of connections.
+package netpoll

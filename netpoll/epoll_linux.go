@@ -1,0 +1,326 @@
+package netpoll
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Config sets up a loop. The zero value is good, but accepts nothing.
+type Config struct {
+	MaxConns     int         // connections at most; 0: MaxConnsDefault
+	ArenaBytes   int         // received in one turn at most; 0: ArenaBytesDefault
+	ReceiveBytes int         // received from one connection in a turn; 0: ReceiveBytesDefault
+	Listeners    []*Listener // accepted from; the loop closes them when it stops
+	// UserTimeout and KeepAlive are for the connections made by Connect, as ListenOptions
+	// are for accepted ones.
+	UserTimeout time.Duration
+	KeepAlive   time.Duration
+	Logger      *slog.Logger // nil: silent
+}
+
+// Epoll is a Loop on epoll, level-triggered. It imitates completions: what is readable is
+// received, what is writable is sent, and the handler is told of the result.
+type Epoll struct {
+	id           int
+	epoll        int
+	maxConns     int
+	receiveBytes int // a connection's share of a turn
+	usefulBytes  int // a turn ends when the arena has less left
+	userTimeout  time.Duration
+	keepAlive    time.Duration
+	log          *slog.Logger
+	handler      Handler
+
+	// The turn.
+	now      int64 // of this turn
+	events   []unix.EpollEvent
+	next     int  // events[next:ready] are not handled yet
+	ready    int  //
+	busy     bool // the last turn had work: poll before sleeping
+	owed     bool // a turn has to come without any event
+	arena    []byte
+	received int // bytes of arena given out in this turn
+
+	// The connections.
+	pages []*[connsPerPage]conn
+	slots int32    // ever used; slots beyond have no page or a fresh one
+	free  int32    // 1 + the slot freed last, linked by conn.link; 0: none
+	live  int      // connections that Closed has not been delivered for
+	ended []int32  // slots whose end has still to be told
+	sends []flight // sends in flight, by conn.send - 1; entry i is free if its buf is nil
+	idle  []int32  // free entries of sends
+	wheel *wheel
+
+	listeners []acceptor
+	paused    int // listeners that rest
+	full      bool
+	peer      unix.RawSockaddrAny // of the connection being accepted
+	stats     Stats
+
+	// What other goroutines touch.
+	state   atomic.Uint32 // awake, asleep or notified; see wake_linux.go
+	stop    atomic.Bool   // set by Stop, read by Run after each turn
+	wakeups atomic.Uint64 // counted by whoever wakes, read by Stats
+	mu      sync.Mutex    // guards what follows
+	posted  []func()
+	spare   []func() // what posted becomes when the loop takes it; the loop's
+	eventfd int
+	over    bool // posted functions will not run any more
+}
+
+var _ Loop = (*Epoll)(nil)
+
+// What an event of epoll is about, if not a connection's slot: a listener, counted down
+// from slotListener, or a wake-up.
+const (
+	slotListener = -1
+	slotWake     = math.MinInt32
+)
+
+// NewEpoll makes a loop; nothing happens before Run, which must follow (after Stop it frees
+// what the loop holds and returns at once). id is its index among the loops of the process.
+func NewEpoll(id int, cfg Config) (*Epoll, error) {
+	if err := cfg.complete(id); err != nil {
+		return nil, err
+	}
+	l := &Epoll{
+		id:           id,
+		maxConns:     cfg.MaxConns,
+		receiveBytes: cfg.ReceiveBytes,
+		usefulBytes:  min(cfg.ReceiveBytes, receiveBytesMin),
+		userTimeout:  cfg.UserTimeout,
+		keepAlive:    cfg.KeepAlive,
+		log:          cfg.Logger.With("loop", id),
+		now:          monotonic(),
+		events:       make([]unix.EpollEvent, eventsPerPoll),
+		arena:        make([]byte, cfg.ArenaBytes),
+	}
+	l.wheel = newWheel(l.now)
+	if err := l.open(cfg.Listeners); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// complete fills in the defaults and refuses what cannot work.
+func (cfg *Config) complete(id int) error {
+	if id < 0 || id >= loopsMax {
+		return fmt.Errorf("netpoll: loop %d: a process has loops 0 to %d", id, loopsMax-1)
+	}
+	for _, f := range []struct {
+		name               string
+		value              *int
+		preset, least, max int
+	}{
+		{"MaxConns", &cfg.MaxConns, MaxConnsDefault, 1, connsMax},
+		{"ReceiveBytes", &cfg.ReceiveBytes, ReceiveBytesDefault, 1, math.MaxInt32},
+		{"ArenaBytes", &cfg.ArenaBytes, ArenaBytesDefault, 1, math.MaxInt32},
+	} {
+		if *f.value == 0 {
+			*f.value = f.preset
+		}
+		if *f.value < f.least || *f.value > f.max {
+			return fmt.Errorf("netpoll: %s is %d: choose %d to %d", f.name, *f.value, f.least, f.max)
+		}
+	}
+	if cfg.ArenaBytes < cfg.ReceiveBytes {
+		return fmt.Errorf("netpoll: ArenaBytes is %d and holds no share of ReceiveBytes, %d: "+
+			"make it a multiple", cfg.ArenaBytes, cfg.ReceiveBytes)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// open makes the descriptors of the loop and watches its listeners.
+func (l *Epoll) open(listeners []*Listener) error {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("netpoll: loop %d: %w", l.id, os.NewSyscallError("epoll_create1", err))
+	}
+	eventfd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		unix.Close(epoll)
+		return fmt.Errorf("netpoll: loop %d: %w", l.id, os.NewSyscallError("eventfd", err))
+	}
+	l.epoll, l.eventfd = epoll, eventfd
+	// Edge-triggered, so that nobody has to read the counter back to zero.
+	errno := control(epoll, unix.EPOLL_CTL_ADD, int32(eventfd), unix.EPOLLIN|unix.EPOLLET,
+		slotWake, 0)
+	for i, ln := range listeners {
+		if errno != 0 {
+			break
+		}
+		errno = control(epoll, unix.EPOLL_CTL_ADD, ln.fd, unix.EPOLLIN, slotListener-int32(i), 0)
+		l.listeners = append(l.listeners, acceptor{Listener: ln})
+	}
+	if errno != 0 {
+		unix.Close(epoll)
+		unix.Close(eventfd)
+		return fmt.Errorf("netpoll: loop %d: %w", l.id, os.NewSyscallError("epoll_ctl", errno))
+	}
+	for _, ln := range listeners {
+		ln.epoll = epoll
+	}
+	return nil
+}
+
+// Run runs the loop on the calling goroutine until Stop, and returns nil then. A loop runs
+// once; after that Run returns ErrStopped.
+func (l *Epoll) Run(handler Handler) error {
+	if l.handler != nil {
+		return ErrStopped
+	}
+	l.handler = handler
+	l.busy = true
+	for !l.stop.Load() {
+		l.wait()
+		l.turn()
+	}
+	l.shutdown()
+	return nil
+}
+
+// wait returns when there is something to do in a turn, and with the time of that turn.
+func (l *Epoll) wait() {
+	for {
+		if l.next == l.ready && l.busy {
+			l.next, l.ready = 0, poll(l.epoll, l.events)
+		}
+		l.now = monotonic()
+		if l.next < l.ready || l.owed || l.state.Load() == notified {
+			return
+		}
+		if due, ok := l.due(); ok && due == 0 {
+			return
+		}
+		l.busy = false
+		l.sleep()
+		if l.next < l.ready {
+			l.now = monotonic()
+			return
+		}
+	}
+}
+
+// due returns how long the loop may sleep; false is for ever.
+func (l *Epoll) due() (time.Duration, bool) {
+	due, ok := l.wheel.next(l.now)
+	if l.paused == 0 {
+		return due, ok
+	}
+	for i := range l.listeners {
+		if a := &l.listeners[i]; a.resume != 0 {
+			if rest := max(0, time.Duration(a.resume-l.now)); !ok || rest < due {
+				due, ok = rest, true
+			}
+		}
+	}
+	return due, ok
+}
+
+// turn is one round of the loop.
+func (l *Epoll) turn() {
+	l.stats.Turns++
+	l.busy, l.owed = true, false
+	l.wake()
+	l.dispatch()
+	l.expire()
+	l.handler.Flush()
+	l.received = 0
+	if len(l.ended) > 0 {
+		// What is told now may leave the handler with something to flush.
+		l.tell()
+		l.owed = true
+	}
+}
+
+// dispatch handles what is ready, until the arena is full; the rest is kept for the next
+// turn, ahead of what epoll would report then, so that nobody is always the last.
+func (l *Epoll) dispatch() {
+	for l.next < l.ready && len(l.arena)-l.received >= l.usefulBytes {
+		event := &l.events[l.next]
+		l.next++
+		if event.Fd >= 0 {
+			l.connReady(event.Fd, uint32(event.Pad), event.Events)
+		} else if event.Fd != slotWake {
+			l.accept(int(slotListener - event.Fd))
+		}
+		l.tell()
+	}
+}
+
+// expire handles the timers that are due.
+func (l *Epoll) expire() {
+	for {
+		timer, ok := l.wheel.pop(l.now)
+		if !ok {
+			break
+		}
+		slot := timer / timersPerConn
+		c := l.at(slot)
+		if timer%timersPerConn == timerWrite {
+			l.sendExpired(slot, c)
+		} else {
+			l.handler.Timeout(MakeHandle(l.id, int(slot), c.generation))
+		}
+		l.tell()
+	}
+	if l.paused > 0 {
+		l.resumeAccept()
+	}
+}
+
+// shutdown ends everything that is left. Posted functions and handler methods may still
+// call the loop, to no effect.
+func (l *Epoll) shutdown() {
+	for i := range l.listeners {
+		l.listeners[i].Close()
+	}
+	for {
+		l.wake()
+		l.runPosted() // also what was posted by someone who has not yet called Wake
+		for slot := range l.slots {
+			if c := l.at(slot); c.state == connecting || c.state == open {
+				l.end(slot, c, whyStopped)
+			}
+		}
+		l.tell()
+		l.handler.Flush()
+		l.tell()
+		l.mu.Lock()
+		if len(l.posted) == 0 {
+			break
+		}
+		l.mu.Unlock()
+	}
+	// From here on Wake sees a wake-up pending and never writes to the eventfd.
+	l.over = true
+	l.state.Store(notified)
+	unix.Close(l.eventfd)
+	l.mu.Unlock()
+	unix.Close(l.epoll)
+	l.arena, l.events, l.pages, l.slots = nil, nil, nil, 0
+}
+
+// ID implements Loop.
+func (l *Epoll) ID() int { return l.id }
+
+// Now implements Loop.
+func (l *Epoll) Now() int64 { return l.now }
+
+// Stats implements Loop.
+func (l *Epoll) Stats() Stats {
+	s := l.stats
+	s.Wakeups = l.wakeups.Load()
+	s.Connections = l.live
+	return s
+}

@@ -1,0 +1,59 @@
+package netpoll
+
+import "time"
+
+// Defaults of Config.
+const (
+	// MaxConnsDefault bounds a loop's table. A million idle connections are what a large
+	// machine can hold; the table grows by pages, so that the bound itself costs nothing.
+	MaxConnsDefault = 1 << 20
+
+	// ArenaBytesDefault is what a turn can receive: sixteen full shares, or 700 packets of
+	// 1.4 KB, and still a part of the second-level cache.
+	ArenaBytesDefault = 1 << 20
+
+	// ReceiveBytesDefault is the share of one connection in a turn: four of the largest TLS
+	// records. More would let one sender delay all others by the time it takes to relay it.
+	ReceiveBytesDefault = 64 << 10
+)
+
+const (
+	// loopsMax follows from the 8 bits that a Handle has for the loop.
+	loopsMax = 1 << 8
+
+	// connsMax follows from the 24 bits that a Handle has for the slot.
+	connsMax = 1 << 24
+
+	// receiveBytesMin is one largest TLS record: what is received in smaller pieces has to
+	// be put together again at the cost of a copy.
+	receiveBytesMin = 16 << 10
+
+	// arenaAlignBytes is a cache line: what two connections received never shares one.
+	arenaAlignBytes = 64
+
+	// eventsPerPoll bounds what one epoll_wait returns. Deep turns are what makes a busy
+	// loop cheap; beyond some hundreds the system call is no longer seen in a profile.
+	eventsPerPoll = 512
+
+	// acceptsPerTurn bounds the new connections of one listener in a turn. An accept costs
+	// about as much as relaying a packet, so a burst delays established ones by < 1 ms.
+	acceptsPerTurn = 64
+
+	// acceptPauseMin and acceptPauseMax bound how long accepting rests when the process is
+	// out of descriptors or memory. It doubles from one to the other: the first retry is
+	// soon, because what failed may have been a moment's peak.
+	acceptPauseMin = 100 * time.Millisecond
+	acceptPauseMax = time.Second
+
+	// timeoutMax bounds SetTimeout, so that ticks can be compared modulo 2^32 (6.8 years).
+	timeoutMax = 365 * 24 * time.Hour
+
+	// connsPerPage is how many slots the table grows by: 28 KiB, quick to clear, and small
+	// beside what as many connections cost the kernel.
+	connsPerPage = 1 << pageBits
+	pageBits     = 10
+
+	// wheelSlots times TimerTick (205 s) lies beyond the keep-alives and idle times that
+	// are usual, so that hardly any timer is looked at before it is due.
+	wheelSlots = 1 << 12
+)

@@ -1,0 +1,72 @@
+package netpoll
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The calls of the data path never block, so they go past the scheduler's bookkeeping
+// (RawSyscall); what may block goes through unix.*, which lets the runtime lend the
+// processor to another goroutine meanwhile.
+
+// receive takes what has arrived, up to len(b) > 0 bytes.
+func receive(fd int32, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+// send gives the kernel what it takes of len(b) > 0 bytes.
+func send(fd int32, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+// accept takes a connection from a non-blocking listener.
+func accept(fd int32, from *unix.RawSockaddrAny) (int32, unix.Errno) {
+	size := uint32(unix.SizeofSockaddrAny)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd),
+		uintptr(unsafe.Pointer(from)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int32(n), errno
+}
+
+// control adds, modifies or removes what epoll watches a descriptor for. slot and
+// generation come back with each event.
+func control(epoll int, op int, fd int32, events uint32, slot int32, gen uint32) unix.Errno {
+	event := unix.EpollEvent{Events: events, Fd: slot, Pad: int32(gen)}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op),
+		uintptr(fd), uintptr(unsafe.Pointer(&event)), 0, 0)
+	return errno
+}
+
+// poll returns the number of events that are there now.
+func poll(epoll int, events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0 // EINTR: the next poll sees them
+	}
+	return int(n)
+}
+
+// eventOne is what is written to an eventfd, in the byte order of the machine.
+var eventOne uint64 = 1
+
+// signal wakes whoever polls the eventfd.
+func signal(fd int) {
+	// EAGAIN (a counter at 2^64-2) leaves the descriptor readable, which is all that counts.
+	unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&eventOne)), 8)
+}
+
+// socketError takes the pending error of a socket.
+func socketError(fd int32) unix.Errno {
+	value, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err.(unix.Errno)
+	}
+	return unix.Errno(value)
+}
