@@ -1,0 +1,247 @@
+package certs
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"derpd/relay/derp"
+)
+
+const (
+	// lookEvery is how often the files are looked at. A stat costs microseconds and
+	// certificates are renewed days before they end.
+	lookEvery = 5 * time.Second
+	// metaEvery is how often the meta certificate is made anew; it is valid for 30 days.
+	metaEvery = 24 * time.Hour
+	// selfSignedFor is the validity of a certificate of our own making.
+	selfSignedFor = 365 * 24 * time.Hour
+)
+
+// Store serves one certificate for one host name.
+type Store struct {
+	hostname string // "" accepts any SNI
+	server   derp.Key
+	load     func() (*tls.Certificate, error)
+	files    []string
+	// unwritten writes a pair of our own making; nil when there is nothing to write.
+	unwritten func() error
+	log       *slog.Logger
+
+	// current is what handshakes serve: swapped whole by refresh, read by any goroutine.
+	current atomic.Pointer[tls.Certificate]
+	leaf    *x509.Certificate // of current; the refresher's
+	stamp   []fileStamp
+	metaAt  time.Time
+}
+
+type fileStamp struct {
+	modified time.Time
+	size     int64
+}
+
+// GetCertificate implements the callback of tls.Config.
+func (s *Store) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if s.hostname != "" && hello.ServerName != s.hostname {
+		return nil, fmt.Errorf("certs: asked for %q, this server is %q", hello.ServerName,
+			s.hostname)
+	}
+	return s.current.Load(), nil
+}
+
+var unsafeInName = regexp.MustCompile(`[^A-Za-z0-9.-]`)
+
+// Files returns where the certificate and key of a host name are expected in dir.
+func Files(dir, hostname string) (crt, key string) {
+	base := filepath.Join(dir, unsafeInName.ReplaceAllString(hostname, ""))
+	return base + ".crt", base + ".key"
+}
+
+// Manual reads <dir>/<hostname>.crt and .key. For an address as hostname, with no such
+// files there, it makes a self-signed pair, which Serve writes there so that its fingerprint
+// stays the same. Nothing is written before Serve.
+func Manual(dir, hostname string, log *slog.Logger) (*Store, error) {
+	crt, key := Files(dir, hostname)
+	s := &Store{files: []string{crt, key}, log: log}
+	s.load = func() (*tls.Certificate, error) { return loadPair(crt, key, hostname) }
+	if net.ParseIP(hostname) == nil {
+		s.hostname = hostname
+	} else if _, err := os.Stat(crt); errors.Is(err, os.ErrNotExist) {
+		pair, err := selfSigned(hostname)
+		if err != nil {
+			return nil, err
+		}
+		s.unwritten = func() error { return writePair(pair, dir, crt, key) }
+		return s, nil
+	}
+	s.stamp = s.stamps()
+	_, err := s.load()
+	return s, err
+}
+
+func loadPair(crt, key, hostname string) (*tls.Certificate, error) {
+	c, err := tls.LoadX509KeyPair(crt, key)
+	if err != nil {
+		return nil, explain(err, crt, key)
+	}
+	leaf, err := x509.ParseCertificate(c.Certificate[0])
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", crt, err)
+	}
+	if err := leaf.VerifyHostname(hostname); err != nil {
+		return nil, fmt.Errorf("certificate %s is not for %q (%v): get one for this name "+
+			"or give its name with -hostname", crt, hostname, err)
+	}
+	return &c, nil
+}
+
+// SelfSigned serves a certificate made now and kept in memory, under any name.
+func SelfSigned(hostname string, log *slog.Logger) (*Store, error) {
+	pair, err := selfSigned(hostname)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{log: log, load: func() (*tls.Certificate, error) { return pair, nil }}, nil
+}
+
+// Serve puts the certificate in service for a server with that key. made tells that a pair
+// was written to disk.
+func (s *Store) Serve(server derp.Key) (made bool, err error) {
+	s.server = server
+	if s.unwritten != nil {
+		if err := s.unwritten(); err != nil {
+			return false, err
+		}
+		s.unwritten, made = nil, true
+		s.stamp = s.stamps()
+	}
+	return made, s.renew()
+}
+
+func explain(err error, crt, key string) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("-certmode manual needs %s and %s, but %w: put them there or choose "+
+			"another -certdir", crt, key, err)
+	}
+	return fmt.Errorf("certificate %s with key %s: %w: replace them by a matching pair in PEM",
+		crt, key, err)
+}
+
+// renew loads the pair and puts it in service with a fresh meta certificate.
+func (s *Store) renew() error {
+	pair, err := s.load()
+	if err != nil {
+		return err
+	}
+	meta, err := derp.MetaCert(s.server, time.Now())
+	if err != nil {
+		return err
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return err
+	}
+	serve := *pair
+	serve.Leaf = leaf
+	serve.Certificate = append(slices.Clone(pair.Certificate), meta)
+	s.current.Store(&serve)
+	s.leaf = leaf
+	s.metaAt = time.Now()
+	return nil
+}
+
+// Watch serves changed files from the moment they are whole, until ctx ends. A pair that
+// does not load is reported once and the old one stays in service.
+func (s *Store) Watch(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.look(time.Now())
+		}
+	}
+}
+
+func (s *Store) look(now time.Time) {
+	stamp := s.stamps()
+	changed := !slices.Equal(stamp, s.stamp)
+	if !changed && now.Sub(s.metaAt) < metaEvery {
+		return
+	}
+	s.stamp = stamp
+	if err := s.renew(); err != nil {
+		s.log.Error("certificate not replaced; the old one stays in service", "error", err)
+		return
+	}
+	if changed {
+		s.log.Info("certificate replaced", "file", s.files[0], "until", s.leaf.NotAfter)
+	}
+}
+
+func (s *Store) stamps() []fileStamp {
+	out := make([]fileStamp, len(s.files))
+	for i, f := range s.files {
+		if st, err := os.Stat(f); err == nil {
+			out[i] = fileStamp{st.ModTime(), st.Size()}
+		}
+	}
+	return out
+}
+
+// Pin returns the CertName by which a DERP map pins the certificate in service.
+func (s *Store) Pin() string {
+	sum := sha256.Sum256(s.current.Load().Certificate[0])
+	return "sha256-raw:" + hex.EncodeToString(sum[:])
+}
+
+func selfSigned(hostname string) (*tls.Certificate, error) {
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	tmpl := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: hostname},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.Add(selfSignedFor),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	if ip := net.ParseIP(hostname); ip != nil {
+		tmpl.IPAddresses = []net.IP{ip}
+	} else {
+		tmpl.DNSNames = []string{strings.TrimSuffix(hostname, ".")}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &priv.PublicKey, priv)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: priv}, nil
+}

@@ -1,0 +1,187 @@
+package relay
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"sync/atomic"
+
+	"derpd/netpoll"
+	"derpd/relay/block"
+	"derpd/relay/derp"
+	"derpd/relay/queue"
+	"derpd/relay/registry"
+	"derpd/tlsengine"
+)
+
+// phase is where a connection stands.
+//
+//	hello ─ handshake ─ request ─┬─ login ─ open ─┐
+//	        (TLS only)           └─ http ─┘       ├─ dead
+//	                               any ─ drain ───┘
+type phase uint8
+
+const (
+	phaseHello     phase = iota // the first TLS record is not whole yet
+	phaseHandshake              // a worker steps the handshake
+	phaseRequest                // an HTTP head is not whole yet
+	phaseHTTP                   // net/http has it, through a bridge
+	phaseLogin                  // upgraded; ClientInfo is awaited or being opened
+	phaseOpen                   // logged in
+	phaseDrain                  // we end it once what is pending has been sent
+	phaseDead                   // closed by us; only Sent and Closed are still to come
+)
+
+// conn is one connection. It is plain data, but for the objects that live only while a
+// handshake or an HTTP conversation lasts.
+type conn struct {
+	h      netpoll.Handle
+	remote netip.AddrPort
+
+	phase    phase
+	dirty    bool   // on the loop's list for the end of the turn
+	paused   bool   // receiving is paused (bridge or login)
+	active   bool   // had traffic since the idle check
+	poor     bool   // the client says that this is not its ideal node
+	drainWhy Reason // of phaseDrain
+	pongs    uint8  // in ctl
+
+	tls *tlsengine.Session // nil: plain TCP, or not there yet
+	raw *block.Block       // the beginning of a TLS record, or what waits for a login
+	in  *block.Block       // the beginning of an HTTP head or of a frame
+	ctl *block.Block       // bytes of the relay's own, sent ahead of data
+	out *block.Block       // given to Send, until Sent
+
+	unsealed  uint32   // the first bytes of ctl, which are handshake flights, not plaintext
+	skip      uint32   // bytes of an unknown frame still to be discarded
+	budget    int32    // bytes drawn from the pre-login budget
+	outFrames [2]int32 // packets in out, by kind
+	outBytes  [2]int32
+
+	keepAt int64 // when the next keepalive is due
+	hs     *handshake
+	state  *tls.ConnectionState // until the first request has been read
+	login  *login
+	bridge *bridge
+	client *client
+}
+
+// client is a logged-in connection: what other loops may know of it, and its queues.
+type client struct {
+	// Never written after login; read by every loop.
+	key  derp.Key
+	loop *loop
+	h    netpoll.Handle
+
+	inbox queue.Inbox // pushed to by any loop
+	// arrived: the client is on its loop's list of arrivals. Set by the pusher that puts it
+	// there, cleared by the owner before it takes the inbox.
+	arrived     atomic.Bool
+	nextArrival *client // link in that list; belongs to whoever set arrived
+
+	// All below belongs to the owner.
+	conn  *conn // nil once the connection is gone
+	route *registry.Route[client]
+	q     queue.Queue
+
+	last   *registry.Route[client] // route of the last destination
+	lastTo *client                 // its active connection, known to be in reached
+	// reached holds, by loop, the connections that have been sent a packet of this one:
+	// they are told when the key leaves.
+	reached []handleSet
+
+	info     derp.ClientInfo
+	home     bool
+	notHere  bucket
+	since    int64 // login time
+	received KindCount
+	sent     KindCount
+}
+
+// end closes a connection for a reason that is not the kernel's: what fits in one send is
+// said first (a TLS alert or close_notify).
+func (l *loop) end(c *conn, why Reason) { l.endErr(c, why, nil) }
+
+// endErr is end with the TLS error that the alert is to tell.
+func (l *loop) endErr(c *conn, why Reason, tlsErr error) {
+	if c.phase == phaseDead {
+		return
+	}
+	if c.tls != nil && c.out == nil && why != EndPeerReset && why != EndWriteTimeout {
+		b := l.q.Blocks.Get(2 * c.tls.Overhead())
+		if tlsErr != nil {
+			b.Buf = c.tls.AppendAlert(b.Buf[:0], tlsErr)
+		} else {
+			b.Buf = c.tls.AppendClose(b.Buf[:0])
+		}
+		l.send(c, b)
+	}
+	l.forget(c, why)
+	l.poll.Close(c.h)
+}
+
+// drain ends a connection once everything pending has been sent.
+func (l *loop) drain(c *conn, why Reason) {
+	c.phase = phaseDrain
+	c.drainWhy = why
+	l.poll.SetTimeout(c.h, drainTimeout)
+	l.touch(c)
+}
+
+// endOfStream handles the peer's FIN. A peer that half-closes behind an HTTP request still
+// gets its answer; any other conversation is over.
+func (l *loop) endOfStream(c *conn) {
+	switch c.phase {
+	case phaseHTTP:
+		c.bridge.peerClosed()
+	case phaseDrain:
+	default:
+		l.end(c, EndPeerClosed)
+	}
+}
+
+// forget frees what a connection holds and takes it out of the registry. The slot stays
+// until Closed.
+func (l *loop) forget(c *conn, why Reason) {
+	if c.phase == phaseDrain && why == EndPeerReset {
+		why = c.drainWhy // the reason we had came first
+	}
+	l.n.Ends[why]++
+	if why == EndWriteTimeout {
+		l.n.WriteTimeouts++
+	}
+	l.refuse(c, why)
+	l.srv.log.Debug("connection ended", "remote", c.remote, "reason", why.String(),
+		"side", why.Side().String())
+	c.phase = phaseDead
+	if c.hs != nil {
+		l.dropHandshake(c)
+	}
+	if c.bridge != nil {
+		l.dropBridge(c)
+	}
+	if c.login != nil {
+		c.login = nil
+	}
+	l.returnBudget(c)
+	if c.client != nil {
+		l.leave(c)
+	}
+	for _, b := range []**block.Block{&c.raw, &c.in, &c.ctl} {
+		if *b != nil {
+			l.lend(*b) // frames cut from it in this turn may still be queued elsewhere
+			*b = nil
+		}
+	}
+	if c.tls != nil {
+		c.tls.Wipe()
+		c.tls = nil
+	}
+}
+
+// returnBudget gives back what a long ClientInfo drew.
+func (l *loop) returnBudget(c *conn) {
+	if c.budget > 0 {
+		l.srv.shared.preLogin.Add(-int64(c.budget))
+		c.budget = 0
+	}
+}

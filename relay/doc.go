@@ -1,0 +1,30 @@
+// Package relay decides what a connection means: TLS or plain, an HTTP request or a DERP
+// login, who may talk to whom, what waits, what is dropped and why.
+//
+// # Ownership
+//
+// A connection belongs to one loop from accept to close, and all its state (conn, client)
+// is touched by that loop only. From elsewhere there are two ways in: push a frame on the
+// client's inbox and put the client on its loop's list of arrivals, or Post a function to
+// the loop. Handshakes and login boxes are computed by workers, which see bytes and give
+// bytes back; they never touch a connection.
+//
+// The relay knows loops (netpoll.Loop) and TLS (tlsengine.Session, plain data) and makes no
+// system call itself. It must not know which backend drives it: the same code runs over
+// epoll and, from a seed and in one goroutine, over fakepoll.
+//
+// # Files, in the way of a frame
+//
+//	server.go     what all loops share; one Attach per loop
+//	loop.go       the turn: arrivals, input, Flush
+//	conn.go       a connection's state and its end
+//	handshake.go  the workers and the handshakes they step
+//	inbound.go    records to plaintext, plaintext to frames
+//	request.go    the HTTP head: upgrade, or hand-over to net/http (bridge.go)
+//	login.go      ServerKey, ClientInfo, ServerInfo
+//	frames.go     what each frame does
+//	route.go      from sender to destination, on this loop or another
+//	flush.go      one send per destination and turn
+//	gone.go       PeerGone: who has heard from whom
+//	timers.go     deadlines, keepalives, idle connections
+package relay

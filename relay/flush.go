@@ -1,0 +1,184 @@
+package relay
+
+import (
+	"derpd/relay/block"
+	"derpd/relay/queue"
+	"derpd/tlsengine"
+)
+
+// control appends bytes of the relay's own, which go out ahead of queued packets.
+func (l *loop) control(c *conn, b []byte) {
+	have := 0
+	if c.ctl != nil {
+		have = len(c.ctl.Buf)
+	}
+	c.ctl = l.q.Blocks.Grow(c.ctl, have+len(b))
+	c.ctl.Buf = append(c.ctl.Buf, b...)
+	l.touch(c)
+}
+
+// send gives b to the loop; it returns to the pool now or with Sent.
+func (l *loop) send(c *conn, b *block.Block) {
+	if l.poll.Send(c.h, b.Buf) {
+		b.Free(&l.q.Blocks)
+		return
+	}
+	if plant == plantEarlyReuse {
+		b.Free(&l.q.Blocks)
+		b = &block.Block{}
+	}
+	c.out = b
+}
+
+// flush seals what waits for a connection into one buffer and sends it, again if there was
+// more than one send may carry, until it blocks.
+func (l *loop) flush(c *conn) {
+	for c.out == nil && c.phase != phaseDead {
+		b := l.fill(c)
+		if b == nil {
+			return
+		}
+		l.n.Flushes++
+		l.send(c, b)
+		if c.out == nil {
+			l.sentFrames(c)
+		}
+	}
+}
+
+// sentFrames counts the packets of a send that the kernel has taken.
+func (l *loop) sentFrames(c *conn) {
+	for k, n := range c.outFrames {
+		if n == 0 {
+			continue
+		}
+		bytes := c.outBytes[k] - n*packetOverhead
+		l.n.PacketsSent += uint64(n)
+		l.n.BytesSent += uint64(bytes)
+		if cl := c.client; cl != nil {
+			cl.sent.Frames += uint64(n)
+			cl.sent.Bytes += uint64(bytes)
+		}
+	}
+	c.outFrames, c.outBytes = [2]int32{}, [2]int32{}
+}
+
+// fill builds the bytes of one send: handshake flights as they are, TLS control records,
+// control frames, then disco and data within flushBytesMax. nil if nothing waits.
+func (l *loop) fill(c *conn) *block.Block {
+	cl := c.client
+	waiting := 0
+	if cl != nil && !cl.q.Empty() {
+		if d := cl.q.Expire(&l.q, l.poll.Now()-int64(queue.AgeMax)); d.Any() {
+			l.n.drops(DropQueueHead, &d)
+		}
+		waiting = min(cl.q.Bytes(), flushBytesMax)
+	}
+	ctl := 0
+	if c.ctl != nil {
+		ctl = len(c.ctl.Buf)
+	}
+	tlsControl := c.tls != nil && c.tls.NeedsSend()
+	if waiting+ctl == 0 && !tlsControl {
+		return nil
+	}
+	s := sealer{tls: c.tls}
+	room := waiting + ctl
+	if c.tls != nil {
+		room += (room/tlsengine.MaxPlaintext + 3) * c.tls.Overhead()
+	}
+	b := l.q.Blocks.Get(room)
+	s.buf = b.Buf[:0]
+	if ctl > 0 {
+		s.buf = append(s.buf, c.ctl.Buf[:c.unsealed]...)
+	}
+	if tlsControl {
+		s.buf = c.tls.AppendControl(s.buf)
+	}
+	if ctl > 0 {
+		s.write(c.ctl.Buf[c.unsealed:])
+		c.unsealed = 0
+		c.pongs = 0
+		c.ctl.Free(&l.q.Blocks)
+		c.ctl = nil
+	}
+	if waiting > 0 {
+		l.fillPackets(c, cl, &s, waiting)
+	}
+	s.close()
+	b.Buf = s.buf
+	return b
+}
+
+// fillPackets writes up to room bytes of queued frames: some disco, data, then the rest of
+// the disco, and notices as soon as what was queued before them is written.
+func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) {
+	first := max(flushDiscoBytes, cl.q.Head(queue.Disco))
+	l.take(c, cl, s, queue.Disco, min(room, first), &room)
+	l.take(c, cl, s, queue.Data, room, &room)
+	l.take(c, cl, s, queue.Disco, room, &room)
+	for room >= noticeBytes {
+		f, ok := cl.q.PopNotice(&l.q)
+		if !ok {
+			break
+		}
+		s.write(f.Data)
+		room -= len(f.Data)
+		f.Block.Free(&l.q.Blocks)
+	}
+	if c.outFrames[0]+c.outFrames[1] > 0 {
+		c.active = true
+		l.n.FlushedFrames += uint64(c.outFrames[0] + c.outFrames[1])
+	}
+}
+
+// take writes frames of one class, at most most bytes.
+func (l *loop) take(c *conn, cl *client, s *sealer, k queue.Kind, most int, room *int) {
+	for n := cl.q.Head(k); n > 0 && n <= most; n = cl.q.Head(k) {
+		f, _ := cl.q.Pop(&l.q, k)
+		s.write(f.Data)
+		f.Block.Free(&l.q.Blocks)
+		c.outFrames[k]++
+		c.outBytes[k] += int32(n)
+		most -= n
+		*room -= n
+	}
+}
+
+// sealer writes a stream of plaintext into TLS records of up to 16 KiB, in place; without
+// TLS it only appends.
+type sealer struct {
+	tls   *tlsengine.Session
+	buf   []byte
+	start int // of the record being filled
+	room  int // plaintext that still fits it; 0: none is open
+}
+
+func (s *sealer) write(p []byte) {
+	if s.tls == nil {
+		s.buf = append(s.buf, p...)
+		return
+	}
+	for len(p) > 0 {
+		if s.room == 0 {
+			s.start = len(s.buf)
+			s.buf = s.tls.SealStart(s.buf)
+			s.room = tlsengine.MaxPlaintext
+		}
+		n := min(len(p), s.room)
+		s.buf = append(s.buf, p[:n]...)
+		s.room -= n
+		p = p[n:]
+		if s.room == 0 {
+			s.buf = s.tls.SealFinish(s.buf, s.start)
+		}
+	}
+}
+
+// close seals the last record.
+func (s *sealer) close() {
+	if s.room > 0 {
+		s.buf = s.tls.SealFinish(s.buf, s.start)
+		s.room = 0
+	}
+}

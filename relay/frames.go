@@ -1,0 +1,57 @@
+package relay
+
+import "derpd/relay/derp"
+
+// known reports whether a server acts on frames of this type behind the login; all others
+// are read and discarded.
+func known(t derp.FrameType) bool {
+	switch t {
+	case derp.FrameSendPacket, derp.FramePing, derp.FrameNotePreferred,
+		derp.FrameForwardPacket, derp.FrameWatchConns, derp.FrameClosePeer:
+		return true
+	}
+	return false
+}
+
+// command handles a whole frame that is no packet; false when the connection is over. Its
+// length has been checked.
+func (l *loop) command(c *conn, t derp.FrameType, payload []byte) bool {
+	switch t {
+	case derp.FramePing:
+		l.ping(c, payload)
+	case derp.FrameNotePreferred:
+		l.notePreferred(c.client, payload)
+	default: // WatchConns, ForwardPacket, ClosePeer: for holders of the mesh key
+		l.end(c, EndNotPermitted)
+		return false
+	}
+	return true
+}
+
+// ping answers with the first eight bytes. Only a few answers wait for a peer that does not
+// read; the rest are dropped, as upstream drops them.
+func (l *loop) ping(c *conn, payload []byte) {
+	l.n.GotPing++
+	if c.pongs >= pongsPending && c.out != nil {
+		return
+	}
+	c.pongs++
+	var f [derp.HeaderLen + derp.PingLen]byte
+	l.control(c, derp.AppendPong(f[:0], [derp.PingLen]byte(payload)))
+	l.n.SentPong++
+}
+
+func (l *loop) notePreferred(cl *client, payload []byte) {
+	home := payload[0] != 0
+	if home == cl.home {
+		return
+	}
+	cl.home = home
+	if home {
+		l.n.Home++
+		l.n.HomeIn++
+	} else {
+		l.n.Home--
+		l.n.HomeOut++
+	}
+}

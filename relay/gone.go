@@ -1,0 +1,165 @@
+package relay
+
+import (
+	"derpd/netpoll"
+	"derpd/relay/derp"
+)
+
+// handleSet is a set of connections: open addressing over their handles, nothing else, so
+// that a pair costs 8 to 16 bytes and a look-up one cache line.
+type handleSet struct {
+	slots []netpoll.Handle // length a power of two; 0 is free
+	n     int
+}
+
+func hashHandle(h netpoll.Handle) uint64 {
+	x := uint64(h) * 0x9e3779b97f4a7c15 // 2^64 / golden ratio: spreads slots and generations
+	return x ^ x>>32
+}
+
+// add inserts h; false if the set is at its bound.
+func (s *handleSet) add(h netpoll.Handle) bool {
+	if 4*(s.n+1) > 3*len(s.slots) {
+		if s.n >= reachedMax {
+			return s.has(h)
+		}
+		old := s.slots
+		s.slots = make([]netpoll.Handle, max(4, 2*len(old)))
+		s.n = 0
+		for _, o := range old {
+			if o != 0 {
+				s.add(o)
+			}
+		}
+	}
+	mask := uint64(len(s.slots) - 1)
+	for i := hashHandle(h); ; i++ {
+		switch s.slots[i&mask] {
+		case h:
+			return true
+		case 0:
+			s.slots[i&mask] = h
+			s.n++
+			return true
+		}
+	}
+}
+
+func (s *handleSet) has(h netpoll.Handle) bool {
+	if len(s.slots) == 0 {
+		return false
+	}
+	mask := uint64(len(s.slots) - 1)
+	for i := hashHandle(h); s.slots[i&mask] != 0; i++ {
+		if s.slots[i&mask] == h {
+			return true
+		}
+	}
+	return false
+}
+
+// reach remembers that to has been sent a packet of cl.
+func (l *loop) reach(cl *client, to *client) {
+	if cl.reached == nil {
+		cl.reached = make([]handleSet, len(l.srv.loops))
+	}
+	if !cl.reached[to.loop.poll.ID()].add(to.h) {
+		l.n.ReachedOverflow++
+	}
+}
+
+// goneWork is a departure that a loop is telling its clients of, a slice a turn.
+type goneWork struct {
+	key  derp.Key
+	set  handleSet
+	next int // slot to go on with
+}
+
+// depart ends the bookkeeping of a client that left. If the key has another connection
+// here, that one inherits whom to tell; otherwise every loop gets its part of the set.
+func (l *loop) depart(cl *client, survivor *client) {
+	reached := cl.reached
+	cl.reached, cl.last, cl.lastTo = nil, nil, nil
+	if reached == nil {
+		return
+	}
+	if survivor != nil {
+		survivor.loop.poll.Post(func() { survivor.loop.inherit(survivor, reached) })
+		return
+	}
+	for id := range reached {
+		if reached[id].n == 0 {
+			continue
+		}
+		work := goneWork{key: cl.key, set: reached[id]}
+		if o := l.srv.loops[id]; o == l {
+			l.gone = append(l.gone, work)
+			l.poll.Wake()
+		} else {
+			o.poll.Post(func() {
+				o.gone = append(o.gone, work)
+			})
+		}
+	}
+}
+
+// inherit merges what a closed connection of the same key had reached.
+func (l *loop) inherit(cl *client, reached []handleSet) {
+	if cl.conn == nil { // it left meanwhile and was perhaps the last
+		l.depart(&client{key: cl.key, reached: reached}, l.present(cl))
+		return
+	}
+	if cl.reached == nil {
+		cl.reached = reached
+		return
+	}
+	for id := range reached {
+		for _, h := range reached[id].slots {
+			if h != 0 && !cl.reached[id].add(h) {
+				l.n.ReachedOverflow++
+			}
+		}
+	}
+}
+
+// present returns a connection that the client's key has now, or nil.
+func (l *loop) present(cl *client) *client {
+	if r := l.srv.keys.Lookup((*[32]byte)(&cl.key)); r != nil {
+		return r.Active()
+	}
+	return nil
+}
+
+// tellGone queues PeerGone for the next few connections that heard from departed keys.
+// Each notice waits behind the packets that were queued before it.
+func (l *loop) tellGone() {
+	budget := goneSlice
+	for budget > 0 && len(l.gone) > 0 {
+		w := &l.gone[0]
+		for ; w.next < len(w.set.slots) && budget > 0; w.next++ {
+			h := w.set.slots[w.next]
+			if h == 0 {
+				continue
+			}
+			budget--
+			c := l.at(h)
+			if c == nil || c.client == nil {
+				continue
+			}
+			b := l.q.Blocks.Get(noticeBytes)
+			b.Buf = derp.AppendPeerGone(b.Buf[:0], w.key, derp.GoneDisconnected)
+			c.client.q.PushNotice(&l.q, b)
+			l.touch(c)
+			l.n.GoneDisconnected++
+		}
+		if w.next == len(w.set.slots) {
+			l.gone[0] = goneWork{}
+			if l.gone = l.gone[1:]; len(l.gone) == 0 {
+				l.gone = nil
+			}
+		}
+	}
+	if len(l.gone) > 0 {
+		l.poll.Wake()
+	}
+}

@@ -1,0 +1,221 @@
+package relay
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+
+	"derpd/netpoll"
+	"derpd/tlsengine"
+)
+
+// handshake is the work of one TLS handshake. The loop puts bytes in; one worker at a time
+// takes them, steps the coroutine and posts what comes out. A stalled peer costs memory,
+// not a worker.
+type handshake struct {
+	srv    *Server
+	h      netpoll.Handle
+	local  net.Addr
+	remote net.Addr
+
+	mu     sync.Mutex
+	in     []byte // fed by the loop, not taken by a worker yet
+	queued bool   // a worker has it or will
+	ended  bool   // the connection is gone: stop the coroutine
+
+	// Below: the worker's, which queued hands from one to the next.
+	hs Handshaker
+}
+
+// handshakeBytes takes bytes of a connection in the phases hello and handshake.
+func (l *loop) handshakeBytes(c *conn, b []byte) {
+	if c.phase == phaseHandshake {
+		if !c.hs.feed(b) {
+			l.end(c, EndHandshakeBytes)
+		}
+		return
+	}
+	have := 0
+	if c.raw != nil {
+		have = len(c.raw.Buf)
+	}
+	if have+len(b) > preLoginBytesMax {
+		l.end(c, EndHandshakeBytes)
+		return
+	}
+	c.raw = l.q.Blocks.Grow(c.raw, have+len(b))
+	c.raw.Buf = append(c.raw.Buf, b...)
+	hello := c.raw.Buf
+	n, ok := helloLen(hello)
+	if !ok {
+		l.end(c, EndNotTLS)
+		return
+	}
+	if n == 0 || n > len(hello) {
+		return
+	}
+	l.beginHandshake(c, hello)
+	c.raw.Free(&l.q.Blocks)
+	c.raw = nil
+}
+
+// helloLen returns the length of the record that opens a connection, 0 if its header is
+// not whole. It must be a handshake record; its version may be that of any SSL 3 or TLS
+// (RFC 8446 §5.1: 0x0301 "for compatibility purposes").
+func helloLen(b []byte) (n int, ok bool) {
+	const handshake, majorVersion = 22, 3
+	if b[0] != handshake || len(b) > 1 && b[1] != majorVersion {
+		return 0, false
+	}
+	if len(b) < tlsHeaderLen {
+		return 0, true
+	}
+	n = tlsHeaderLen + int(b[3])<<8 + int(b[4])
+	return n, n > tlsHeaderLen && n <= helloBytesMax
+}
+
+func (l *loop) beginHandshake(c *conn, hello []byte) {
+	s := l.srv
+	if s.shared.handshakes.Add(1) > int64(s.cfg.MaxHandshakes) {
+		s.shared.handshakes.Add(-1)
+		l.end(c, EndHandshakeCap)
+		return
+	}
+	hs := &handshake{srv: s, h: c.h, remote: net.TCPAddrFromAddrPort(c.remote)}
+	if local, err := l.poll.LocalAddr(c.h); err == nil {
+		hs.local = net.TCPAddrFromAddrPort(local)
+	}
+	c.hs = hs
+	c.phase = phaseHandshake
+	l.n.InHandshake++
+	hs.feed(hello)
+}
+
+// feed hands bytes to the handshake; false when the peer sends more than one can need.
+func (hs *handshake) feed(b []byte) bool {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	if len(hs.in)+len(b) > handshakeBytesMax+helloBytesMax {
+		return false
+	}
+	hs.in = append(hs.in, b...)
+	return hs.schedule()
+}
+
+// schedule has a worker run the handshake unless one will. Under mu.
+func (hs *handshake) schedule() bool {
+	if hs.queued {
+		return true
+	}
+	hs.queued = hs.srv.submit(hs.run)
+	return hs.queued
+}
+
+// run is a worker's turn: all bytes there are, one step.
+func (hs *handshake) run() {
+	hs.mu.Lock()
+	in := hs.in
+	hs.in = nil
+	ended := hs.ended
+	hs.mu.Unlock()
+	if ended {
+		if hs.hs != nil {
+			hs.hs.Stop()
+		}
+		hs.srv.shared.handshakes.Add(-1)
+		return // queued stays true: never run again
+	}
+	if hs.hs == nil {
+		hs.hs = hs.srv.cfg.NewHandshake(hs.local, hs.remote)
+	}
+	out, done, err := hs.hs.Step(in)
+	r := stepped{out: append([]byte(nil), out...), err: err}
+	switch {
+	case err != nil:
+		hs.hs.Stop()
+	case done:
+		r.tls = new(tlsengine.Session)
+		r.rest, r.state, r.err = hs.hs.Finish(r.tls)
+		r.rest = append([]byte(nil), r.rest...)
+	}
+	over := done || r.err != nil
+	hs.mu.Lock()
+	if over {
+		hs.srv.shared.handshakes.Add(-1) // queued stays true: it never runs again
+	} else {
+		hs.queued = false
+		if len(hs.in) > 0 || hs.ended {
+			hs.schedule()
+		}
+	}
+	hs.mu.Unlock()
+	l := hs.srv.loops[hs.h.Loop()]
+	l.poll.Post(func() { l.handshakeStepped(hs, r) })
+}
+
+// stepped is what one step of a handshake gave.
+type stepped struct {
+	out   []byte
+	tls   *tlsengine.Session // set when done
+	rest  []byte             // bytes behind the handshake
+	state tls.ConnectionState
+	err   error
+}
+
+// handshakeStepped continues on the loop after a worker's turn.
+func (l *loop) handshakeStepped(hs *handshake, r stepped) {
+	c := l.at(hs.h)
+	if c == nil || c.hs != hs {
+		if r.tls != nil {
+			r.tls.Wipe()
+		}
+		return
+	}
+	if len(r.out) > 0 {
+		l.control(c, r.out)
+	}
+	switch {
+	case r.err != nil:
+		l.n.HandshakesFailed++
+		l.srv.log.Debug("handshake failed", "remote", c.remote, "error", r.err)
+		l.endHandshake(c)
+		l.drain(c, EndHandshakeFailed)
+	case r.tls != nil:
+		l.n.Handshakes++
+		if r.tls.Version() == tls.VersionTLS13 {
+			l.n.TLS[1]++
+		} else {
+			l.n.TLS[0]++
+		}
+		hs.mu.Lock()
+		rest := append(r.rest, hs.in...) // what was fed behind the last step's back
+		hs.mu.Unlock()
+		l.endHandshake(c)
+		if c.ctl != nil { // the last flight leaves as it is, ahead of our first record
+			c.unsealed = uint32(len(c.ctl.Buf))
+		}
+		c.tls = r.tls
+		c.state = &r.state
+		c.phase = phaseRequest
+		l.poll.SetTimeout(c.h, requestTimeout)
+		if len(rest) > 0 {
+			l.records(c, rest)
+		}
+	}
+}
+
+// endHandshake forgets a handshake that is over.
+func (l *loop) endHandshake(c *conn) {
+	c.hs = nil
+	l.n.InHandshake--
+}
+
+// dropHandshake stops the handshake of a connection that has ended.
+func (l *loop) dropHandshake(c *conn) {
+	hs := c.hs
+	l.endHandshake(c)
+	hs.mu.Lock()
+	hs.ended = true
+	hs.schedule()
+	hs.mu.Unlock()
+}

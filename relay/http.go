@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+
+	"derpd/relay/upgrade"
+)
+
+// inlet is the listener through which bridges reach net/http.
+type inlet struct {
+	conns  chan *bridge
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Accept implements net.Listener.
+func (in *inlet) Accept() (net.Conn, error) {
+	select {
+	case b := <-in.conns:
+		return b, nil
+	case <-in.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (in *inlet) Close() error {
+	in.once.Do(func() { close(in.closed) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (in *inlet) Addr() net.Addr { return &net.TCPAddr{} }
+
+type bridgeKey struct{}
+
+// startHTTP starts the server for requests that are no upgrade.
+func (s *Server) startHTTP() {
+	// At most MaxHTTP bridges exist, so a loop that hands one over never waits.
+	s.inlet = &inlet{conns: make(chan *bridge, s.cfg.MaxHTTP), closed: make(chan struct{})}
+	s.http = &http.Server{
+		Handler:      http.HandlerFunc(s.serveHTTP),
+		ReadTimeout:  httpTimeout,
+		WriteTimeout: httpTimeout,
+		IdleTimeout:  httpTimeout,
+		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, bridgeKey{}, c)
+		},
+	}
+	go s.http.Serve(s.inlet)
+}
+
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	b, _ := r.Context().Value(bridgeKey{}).(*bridge)
+	if b != nil {
+		r.TLS = b.state
+	}
+	if r.URL.Path != upgrade.Path || s.cfg.NoDERP || b == nil {
+		s.cfg.HTTP.ServeHTTP(w, r)
+		return
+	}
+	v := upgrade.Judge(r)
+	switch v.Kind {
+	case upgrade.DERP: // a later request on a kept-alive connection
+		_, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, "the connection cannot be switched: "+err.Error(), 500)
+			return
+		}
+		rest, _ := rw.Reader.Peek(rw.Reader.Buffered())
+		b.resume(v, append([]byte(nil), rest...))
+	case upgrade.WebSocket:
+		http.Error(w, "DERP over WebSocket is not offered here", http.StatusNotImplemented)
+	default:
+		w.Header().Set("Upgrade", "DERP")
+		http.Error(w, "DERP requires connection upgrade", http.StatusUpgradeRequired)
+	}
+}

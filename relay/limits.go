@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"time"
+
+	"derpd/relay/derp"
+)
+
+// Fixed limits. What an operator may want to change is a field of Config.
+const (
+	// helloBytesMax bounds the first record of a connection: the longest plaintext record
+	// and its header (RFC 8446 §5.1). A handshake may take as much again per flight.
+	helloBytesMax = 16<<10 + 5
+
+	// handshakeBytesMax bounds what a connection may have sent that its handshake has not
+	// taken yet: a whole record in progress and one behind it.
+	handshakeBytesMax = 32 << 10
+
+	// requestBytesMax bounds the head of an HTTP request. Tailscale's are ~200 bytes;
+	// browsers with large cookies stay below 8 KiB.
+	requestBytesMax = 16 << 10
+
+	// preLoginBytesMax is what one connection may hold before its login beside the
+	// handshake. Longer ClientInfo frames draw on Config.PreLoginBudget.
+	preLoginBytesMax = 32 << 10
+
+	// preLoginReceive is the most that is read from a connection at a time before its
+	// login, so that what is stashed while the login is worked on stays under the bound.
+	preLoginReceive = 8 << 10
+
+	// flushBytesMax is how much plaintext one send carries at most: four full TLS records,
+	// and at least the longest frame.
+	flushBytesMax = 66 << 10
+
+	// flushDiscoBytes goes ahead of data in a flush, so that a full data queue cannot
+	// delay probes, while forged disco cannot starve data either.
+	flushDiscoBytes = 8 << 10
+
+	// noticeBytes is the size of a PeerGone frame.
+	noticeBytes = derp.HeaderLen + derp.KeyLen + 1
+
+	// packetOverhead is what a RecvPacket frame has beside the packet.
+	packetOverhead = derp.HeaderLen + derp.KeyLen
+
+	// pongsPending is how many pings are answered that arrived while the connection took
+	// nothing. Upstream keeps one; eight are 104 bytes.
+	pongsPending = 8
+
+	// goneSlice is how many PeerGone notices a loop queues a turn: a hub that leaves
+	// 50,000 correspondents behind costs everyone else ~20 µs a turn.
+	goneSlice = 16
+
+	// reachedMax bounds the destinations remembered per connection and loop, to be told
+	// when the sender leaves. 64 Ki handles are 1 MiB; more are counted as overflow.
+	reachedMax = 64 << 10
+
+	// notHere limits PeerGone(NotHere) answers of one connection, as upstream does.
+	notHerePerSecond = 1
+	notHereBurst     = 3
+)
+
+const (
+	handshakeTimeout = 10 * time.Second // TCP accept to end of TLS handshake
+	requestTimeout   = 30 * time.Second // silence after TLS, as net/http's read timeout
+	loginTimeout     = 10 * time.Second // upgrade to ClientInfo
+	drainTimeout     = 5 * time.Second  // last bytes of a connection that we end
+
+	keepAliveEvery  = 60 * time.Second
+	keepAliveJitter = 5 * time.Second
+
+	// idleAfter is how long a connection must be silent before its AES key schedules
+	// (2.5 KB) are dropped; they cost 3 µs to make again.
+	idleAfter = 10 * time.Second
+)
+
+const (
+	// bridgeBytes is how much of a request may wait for the HTTP server before the peer is
+	// held back, and how much of a response is handed to the loop at a time.
+	bridgeBytes = 16 << 10
+
+	// As upstream's server. An idle kept-alive connection is closed after httpTimeout too.
+	httpTimeout = 30 * time.Second
+)

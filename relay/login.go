@@ -1,0 +1,198 @@
+package relay
+
+import (
+	"crypto/rand"
+
+	"derpd/netpoll"
+	"derpd/relay/derp"
+)
+
+// login is a ClientInfo that a worker is opening. The loop compares the pointer: a result
+// for a connection that has ended, or begun another login, is ignored.
+type login struct {
+	payload []byte
+}
+
+// loggedIn is what opening it gave.
+type loggedIn struct {
+	key   derp.Key
+	info  derp.ClientInfo
+	reply []byte // the ServerInfo frame
+	err   error
+}
+
+// loginBytes collects the ClientInfo frame, as it arrives: nothing is allocated for what a
+// stranger announces.
+func (l *loop) loginBytes(c *conn, p []byte) {
+	if c.login != nil {
+		l.stash(c, p)
+		return
+	}
+	if !l.collect(c, p) {
+		return
+	}
+	t, n, ok := derp.Header(c.in.Buf)
+	if !ok {
+		return
+	}
+	if t != derp.FrameClientInfo || derp.CheckLen(t, n, derp.FromClient) != nil {
+		l.end(c, EndLoginFrame)
+		return
+	}
+	whole := derp.HeaderLen + n
+	if len(c.in.Buf) < whole {
+		return
+	}
+	b := c.in
+	c.in = nil
+	lg := &login{payload: append([]byte(nil), b.Buf[derp.HeaderLen:whole]...)}
+	c.login = lg
+	if rest := b.Buf[whole:]; len(rest) > 0 {
+		c.in = l.q.Blocks.Grow(nil, len(rest))
+		c.in.Buf = append(c.in.Buf, rest...)
+	}
+	b.Free(&l.q.Blocks)
+	l.returnBudget(c)
+	c.paused = true
+	l.poll.PauseReceive(c.h)
+	h, s := c.h, l.srv
+	if !s.submitLogin(func() {
+		r := s.openLogin(lg)
+		l.poll.Post(func() { l.loginOpened(h, lg, r) })
+	}) {
+		l.end(c, EndHandshakeCap)
+	}
+}
+
+// collect appends to c.in within the bounds; false when the connection is over. A block is
+// as long as what has come; beyond preLoginBytesMax it draws on the global budget.
+func (l *loop) collect(c *conn, p []byte) bool {
+	have := 0
+	if c.in != nil {
+		have = len(c.in.Buf)
+	}
+	need := have + len(p)
+	if need > preLoginBytesMax {
+		if c.in == nil || need > derp.HeaderLen+derp.MaxClientInfo+preLoginBytesMax {
+			l.end(c, EndPreLoginBytes)
+			return false
+		}
+		more := need - preLoginBytesMax - int(c.budget)
+		if l.srv.shared.preLogin.Add(int64(more)) > l.srv.cfg.PreLoginBudget {
+			l.srv.shared.preLogin.Add(-int64(more))
+			l.end(c, EndPreLoginBudget)
+			return false
+		}
+		c.budget += int32(more)
+	}
+	c.in = l.q.Blocks.Grow(c.in, need)
+	c.in.Buf = append(c.in.Buf, p...)
+	return true
+}
+
+// stash keeps bytes that arrived behind a ClientInfo while it is being opened: ciphertext
+// on TLS connections, in order behind what the record gave.
+func (l *loop) stash(c *conn, b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	dst := &c.raw
+	if c.tls == nil {
+		dst = &c.in
+	}
+	have := 0
+	if *dst != nil {
+		have = len((*dst).Buf)
+	}
+	if have+len(b) > preLoginBytesMax {
+		l.end(c, EndPreLoginBytes)
+		return
+	}
+	*dst = l.q.Blocks.Grow(*dst, have+len(b))
+	(*dst).Buf = append((*dst).Buf, b...)
+}
+
+// openLogin opens a ClientInfo and seals the ServerInfo; a worker runs it.
+func (s *Server) openLogin(lg *login) (r loggedIn) {
+	var shared derp.Shared
+	r.key, r.info, shared, r.err = derp.OpenClientInfo(s.cfg.Key, lg.payload)
+	if r.err != nil {
+		return r
+	}
+	var nonce [derp.NonceLen]byte
+	rand.Read(nonce[:])
+	r.reply = shared.AppendServerInfo(nil, derp.ServerInfo{Version: derp.ProtocolVersion}, nonce)
+	shared = derp.Shared{}
+	return r
+}
+
+// loginOpened registers the client. ServerInfo goes out ahead of any packet, because
+// control bytes go ahead of the queue.
+func (l *loop) loginOpened(h netpoll.Handle, lg *login, r loggedIn) {
+	c := l.at(h)
+	if c == nil || c.login != lg {
+		return
+	}
+	c.login = nil
+	if r.err != nil {
+		l.srv.log.Debug("login refused", "remote", c.remote, "error", r.err)
+		l.end(c, EndLoginBox)
+		return
+	}
+	c.paused = false
+	l.poll.ResumeReceive(h)
+	l.poll.SetReceiveMax(h, 0)
+	c.phase = phaseOpen
+	c.keepAt = l.poll.Now() + l.keepAlivePause()
+	c.active = true
+	l.poll.SetTimeout(h, idleAfter)
+	cl := &client{key: r.key, loop: l, h: h, conn: c, info: r.info, since: l.poll.Now()}
+	c.client = cl
+	var members int
+	cl.route, members = l.srv.keys.Add((*[32]byte)(&cl.key), cl)
+	l.n.Logins++
+	l.n.Clients++
+	if members > 1 {
+		l.n.DupConnections++
+	}
+	if c.poor {
+		l.n.Poor++
+	}
+	l.control(c, r.reply)
+
+	in, raw := c.in, c.raw
+	c.in, c.raw = nil, nil
+	if in != nil {
+		l.lend(in)
+		l.frames(c, in.Buf)
+	}
+	if raw != nil {
+		l.lend(raw)
+		if c.phase == phaseOpen {
+			l.records(c, raw.Buf)
+		}
+	}
+}
+
+// leave takes a client out of the registry and tells who must know.
+func (l *loop) leave(c *conn) {
+	cl := c.client
+	c.client = nil
+	l.n.Clients--
+	if cl.home {
+		l.n.Home--
+	}
+	if c.poor {
+		l.n.Poor--
+	}
+	survivor := l.srv.keys.Remove(cl.route, cl)
+	if plant != plantLostDrop {
+		d := cl.q.Clear(&l.q)
+		l.n.drops(DropGoneDisconnected, &d)
+	} else {
+		cl.q.Clear(&l.q)
+	}
+	cl.conn = nil
+	l.takeInbox(cl) // what is pushed from now on is dropped when its arrival is seen
+	l.depart(cl, survivor)
+}

@@ -1,0 +1,263 @@
+package relay
+
+import (
+	"errors"
+	"math/bits"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"derpd/netpoll"
+	"derpd/relay/block"
+	"derpd/relay/queue"
+)
+
+// loop is the relay's half of one event loop; it implements netpoll.Handler. All fields
+// but arrivals and last belong to the loop's goroutine.
+type loop struct {
+	srv   *Server
+	poll  netpoll.Loop
+	conns []*conn // by slot
+
+	q       queue.Loop     // blocks and queue memory
+	dirty   []*conn        // have something to send when the turn ends
+	lent    []*block.Block // hold bytes that queued frames may refer to until then
+	wakes   [4]uint64      // loops to wake when the turn ends, a bit each
+	gone    []goneWork     // departures still to be told
+	n       Counters
+	rng     *rand.Rand
+	refused refusals
+
+	// arrivals are clients of this loop whose inbox others have pushed to: a stack, pushed
+	// by any loop, taken whole by this one. It publishes the pushed frames.
+	arrivals atomic.Pointer[client]
+	// last is the final snapshot, written when the loop stops.
+	last atomic.Pointer[Snapshot]
+}
+
+func newLoop(s *Server, p netpoll.Loop, loops int) *loop {
+	l := &loop{srv: s, poll: p, rng: rand.New(rand.NewPCG(s.cfg.Seed, uint64(p.ID())))}
+	l.q.Budget = s.cfg.QueueBudget / int64(loops)
+	return l
+}
+
+// at returns the live connection of a handle, or nil.
+func (l *loop) at(h netpoll.Handle) *conn {
+	if slot := h.Slot(); slot < len(l.conns) {
+		if c := l.conns[slot]; c != nil && (c.h == h || plant == plantStaleHandle) {
+			return c
+		}
+	}
+	return nil
+}
+
+// open makes the state of a new connection.
+func (l *loop) open(h netpoll.Handle, remote netip.AddrPort) *conn {
+	for h.Slot() >= len(l.conns) {
+		l.conns = append(l.conns, nil)
+	}
+	c := &conn{h: h, remote: remote}
+	l.conns[h.Slot()] = c
+	l.n.Connections++
+	return c
+}
+
+// Accepted implements netpoll.Handler.
+func (l *loop) Accepted(h netpoll.Handle, _ int, remote netip.AddrPort) {
+	c := l.open(h, remote)
+	l.n.Accepts++
+	s := l.srv
+	if s.shared.connections.Add(1) > int64(s.cfg.MaxConnections) {
+		l.end(c, EndConnectionCap)
+		return
+	}
+	l.poll.SetReceiveMax(h, preLoginReceive)
+	l.poll.SetWriteTimeout(h, s.cfg.WriteTimeout)
+	if s.cfg.NewHandshake == nil {
+		c.phase = phaseRequest
+		l.poll.SetTimeout(h, requestTimeout)
+		return
+	}
+	c.phase = phaseHello
+	l.poll.SetTimeout(h, handshakeTimeout)
+}
+
+// Connected implements netpoll.Handler. The relay connects to nobody yet asks.
+func (l *loop) Connected(netpoll.Handle, error) {}
+
+// Received implements netpoll.Handler.
+func (l *loop) Received(h netpoll.Handle, b []byte) {
+	c := l.at(h)
+	if c == nil || c.phase == phaseDead {
+		return
+	}
+	if len(b) == 0 {
+		l.endOfStream(c)
+		return
+	}
+	switch {
+	case c.phase == phaseHello || c.phase == phaseHandshake:
+		l.handshakeBytes(c, b)
+	case c.phase == phaseDrain:
+		// What a peer says after we ended the conversation has no reader.
+	case c.phase == phaseLogin && c.login != nil:
+		l.stash(c, b)
+	case c.tls != nil:
+		l.records(c, b)
+	default:
+		l.plaintext(c, b)
+	}
+}
+
+// Sent implements netpoll.Handler.
+func (l *loop) Sent(h netpoll.Handle, b []byte, _ int, err error) {
+	c := l.at(h)
+	if c == nil || c.out == nil {
+		return
+	}
+	if plant == plantDoubleSend && err == nil && c.outFrames[0]+c.outFrames[1] > 0 {
+		l.sentFrames(c)
+		if !l.poll.Send(h, b) {
+			return
+		}
+	}
+	c.out.Free(&l.q.Blocks)
+	c.out = nil
+	if err != nil { // Closed follows
+		for k := range c.outFrames {
+			l.n.Drops[DropWriteError][k].Frames += uint64(c.outFrames[k])
+			l.n.Drops[DropWriteError][k].Bytes += uint64(c.outBytes[k])
+		}
+		c.outFrames, c.outBytes = [2]int32{}, [2]int32{}
+		return
+	}
+	l.sentFrames(c)
+	l.touch(c)
+}
+
+// Closed implements netpoll.Handler.
+func (l *loop) Closed(h netpoll.Handle, err error) {
+	c := l.at(h)
+	if c == nil {
+		return
+	}
+	if c.phase != phaseDead {
+		l.forget(c, endOf(err))
+	}
+	l.conns[h.Slot()] = nil
+	l.n.Connections--
+	l.srv.shared.connections.Add(-1)
+}
+
+// endOf translates why the loop closed a connection.
+func endOf(err error) Reason {
+	switch {
+	case errors.Is(err, netpoll.ErrWriteTimeout):
+		return EndWriteTimeout
+	case errors.Is(err, netpoll.ErrStopped):
+		return EndShutdown
+	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.EPIPE),
+		errors.Is(err, unix.ETIMEDOUT):
+		return EndPeerReset
+	}
+	return EndKernel
+}
+
+// Woken implements netpoll.Handler: frames from other loops, then departures.
+func (l *loop) Woken() {
+	for cl := l.arrivals.Swap(nil); cl != nil; {
+		next := cl.nextArrival
+		cl.nextArrival = nil
+		cl.arrived.Store(false) // before the inbox is taken: a later push notifies again
+		l.takeInbox(cl)
+		cl = next
+	}
+	if len(l.gone) > 0 {
+		l.tellGone()
+	}
+}
+
+// Flush implements netpoll.Handler: the end of the turn.
+func (l *loop) Flush() {
+	for i := 0; i < len(l.dirty); i++ { // ending a connection may touch another
+		c := l.dirty[i]
+		c.dirty = false
+		l.flush(c)
+		if cl := c.client; cl != nil && !cl.q.Empty() {
+			cl.q.Own(&l.q)
+		}
+		if c.phase == phaseDrain && c.out == nil && c.ctl == nil {
+			l.end(c, c.drainWhy)
+		}
+		if c.bridge != nil && c.out == nil && c.ctl == nil {
+			c.bridge.written()
+		}
+	}
+	clear(l.dirty)
+	l.dirty = l.dirty[:0]
+	for _, b := range l.lent {
+		b.Free(&l.q.Blocks)
+	}
+	clear(l.lent)
+	l.lent = l.lent[:0]
+	for i, w := range l.wakes {
+		for ; w != 0; w &= w - 1 {
+			l.srv.loops[i*64+bits.TrailingZeros64(w)].poll.Wake()
+		}
+		l.wakes[i] = 0
+	}
+}
+
+// touch puts a connection on the list of those to be flushed when the turn ends.
+func (l *loop) touch(c *conn) {
+	if !c.dirty {
+		c.dirty = true
+		l.dirty = append(l.dirty, c)
+	}
+}
+
+// lend keeps a block until the turn's queued frames no longer refer to it.
+func (l *loop) lend(b *block.Block) { l.lent = append(l.lent, b) }
+
+func (l *loop) snapshot() (Counters, netpoll.Stats) {
+	n := l.n
+	n.QueuedBytes = l.q.Held()
+	return n, l.poll.Stats()
+}
+
+// shutdown says goodbye to everyone; the loop's Stop follows.
+func (l *loop) shutdown() {
+	for _, c := range l.conns {
+		if c != nil && c.phase != phaseDead {
+			l.end(c, EndShutdown)
+		}
+	}
+	n, stats := l.snapshot()
+	l.last.Store(&Snapshot{Counters: n, Loops: []netpoll.Stats{stats}})
+}
+
+// refusals limits log lines about what we refuse to one per reason and 10 s.
+type refusals struct {
+	next  [reasonCount]int64
+	since [reasonCount]uint64
+}
+
+const refusalEvery = 10 * time.Second
+
+// refuse logs an end that an operator can do something about.
+func (l *loop) refuse(c *conn, why Reason) {
+	remedy := why.remedy()
+	if remedy == "" {
+		return
+	}
+	l.refused.since[why]++
+	if now := l.poll.Now(); now >= l.refused.next[why] {
+		l.srv.log.Warn("connection refused", "reason", why.String(), "remote", c.remote,
+			"times", l.refused.since[why], "remedy", remedy)
+		l.refused.next[why] = now + int64(refusalEvery)
+		l.refused.since[why] = 0
+	}
+}

@@ -1,0 +1,186 @@
+package registry
+
+import (
+	"hash/maphash"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Key is a node's public key.
+type Key = [32]byte
+
+// Route is the state of one key. It stays in the table while the key has members; a holder
+// that kept it longer finds no active member and looks the key up again.
+type Route[M any] struct {
+	Key Key
+
+	// active gets the packets. Written under the registry's mutex, read by every loop; it
+	// publishes the member's identity and queue. nil: the key has no member here.
+	active atomic.Pointer[M]
+	// shared: the key has several members. Written under the mutex.
+	shared atomic.Bool
+
+	members []*M // under the mutex; ordered by who was active last, the latest at the end
+}
+
+// Active returns the member that gets the key's packets, or nil.
+func (r *Route[M]) Active() *M { return r.active.Load() }
+
+// Shared reports whether the key has several members.
+func (r *Route[M]) Shared() bool { return r.shared.Load() }
+
+// table is open-addressed with linear probing. Slots go from nil to a route once and stay;
+// a route whose key has left stays as a tombstone until the table is rebuilt.
+type table[M any] struct {
+	slots []atomic.Pointer[Route[M]]
+	mask  uint64
+}
+
+// Registry maps keys to routes. Create one with New.
+type Registry[M any] struct {
+	seed maphash.Seed
+	// table is replaced whole when it grows: written under mu, read by every loop.
+	table atomic.Pointer[table[M]]
+
+	mu    sync.Mutex
+	used  int // slots taken, tombstones included
+	keys  int
+	conns int
+	dups  int // keys with several members
+}
+
+const slotsMin = 64
+
+// New returns an empty registry.
+func New[M any]() *Registry[M] {
+	g := &Registry[M]{seed: maphash.MakeSeed()}
+	g.table.Store(newTable[M](slotsMin))
+	return g
+}
+
+func newTable[M any](n int) *table[M] {
+	return &table[M]{slots: make([]atomic.Pointer[Route[M]], n), mask: uint64(n - 1)}
+}
+
+// Lookup returns the key's route or nil. Lock-free, without allocation.
+func (g *Registry[M]) Lookup(k *Key) *Route[M] {
+	t := g.table.Load()
+	for i := maphash.Bytes(g.seed, k[:]); ; i++ {
+		r := t.slots[i&t.mask].Load()
+		if r == nil {
+			return nil
+		}
+		if r.Key == *k && r.active.Load() != nil {
+			return r
+		}
+	}
+}
+
+// Add makes m a member of k and the active one. It returns the key's route and how many
+// members the key has now.
+func (g *Registry[M]) Add(k *Key, m *M) (*Route[M], int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.Lookup(k)
+	if r == nil {
+		r = &Route[M]{Key: *k}
+		r.active.Store(m) // before it is found, so that a route found has a member
+		g.insert(r)
+		g.keys++
+	}
+	r.members = append(r.members, m)
+	r.active.Store(m)
+	g.conns++
+	if len(r.members) == 2 {
+		r.shared.Store(true)
+		g.dups++
+	}
+	return r, len(r.members)
+}
+
+// insert puts a new route into the table, rebuilding it when three quarters are taken.
+func (g *Registry[M]) insert(r *Route[M]) {
+	t := g.table.Load()
+	if (g.used+1)*4 > len(t.slots)*3 {
+		size := slotsMin
+		for size < (g.keys+1)*2 {
+			size *= 2
+		}
+		grown := newTable[M](size)
+		g.used = 0
+		for i := range t.slots {
+			if old := t.slots[i].Load(); old != nil && old.active.Load() != nil {
+				g.put(grown, old)
+			}
+		}
+		g.put(grown, r)
+		g.table.Store(grown)
+		return
+	}
+	g.put(t, r)
+}
+
+func (g *Registry[M]) put(t *table[M], r *Route[M]) {
+	i := maphash.Bytes(g.seed, r.Key[:])
+	for t.slots[i&t.mask].Load() != nil {
+		i++
+	}
+	t.slots[i&t.mask].Store(r)
+	g.used++
+}
+
+// Remove takes m out of r. It returns the member that is active now, nil if m was the last:
+// then the key has left.
+func (g *Registry[M]) Remove(r *Route[M], m *M) *M {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(r.members, m)
+	if i < 0 {
+		return r.active.Load()
+	}
+	r.members = slices.Delete(r.members, i, i+1)
+	g.conns--
+	switch n := len(r.members); n {
+	case 0:
+		r.active.Store(nil)
+		r.members = nil
+		g.keys--
+		return nil
+	case 1:
+		r.shared.Store(false)
+		g.dups--
+	}
+	last := r.members[len(r.members)-1]
+	if r.active.Load() == m {
+		r.active.Store(last)
+	}
+	return last
+}
+
+// Activate makes m, a member of r that has just spoken, the active one.
+func (g *Registry[M]) Activate(r *Route[M], m *M) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := slices.Index(r.members, m); i >= 0 {
+		r.members = append(slices.Delete(r.members, i, i+1), m)
+		r.active.Store(m)
+	}
+}
+
+// Counts are the registry's gauges.
+type Counts struct {
+	Keys     int // distinct keys
+	Conns    int // members of all keys
+	DupKeys  int // keys with several members
+	DupConns int // members of those keys
+}
+
+// Counts returns the gauges now.
+func (g *Registry[M]) Counts() Counts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	// Keys without duplicates have one member each.
+	return Counts{Keys: g.keys, Conns: g.conns, DupKeys: g.dups,
+		DupConns: g.conns - (g.keys - g.dups)}
+}

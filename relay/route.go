@@ -1,0 +1,174 @@
+package relay
+
+import (
+	"derpd/relay/block"
+	"derpd/relay/derp"
+	"derpd/relay/queue"
+	"derpd/relay/registry"
+)
+
+// sendPacket routes one SendPacket frame from cl. b, if not nil, holds the frame and is
+// this function's; otherwise the frame lies in memory that stays until the turn ends.
+func (l *loop) sendPacket(cl *client, f []byte, b *block.Block) {
+	packet := f[derp.HeaderLen+derp.KeyLen:]
+	kind := queue.Data
+	if derp.LooksLikeDisco(packet) {
+		kind = queue.Disco
+	}
+	n := len(packet)
+	l.n.PacketsReceived[kind]++
+	l.n.BytesReceived += uint64(n)
+	cl.received.Frames++
+	cl.received.Bytes += uint64(n)
+
+	to := l.lookup(cl, (*registry.Key)(f[derp.HeaderLen:]))
+	if to == nil {
+		l.unknownDest(cl, f, kind)
+		b.Free(&l.q.Blocks)
+		return
+	}
+	if plant == plantSwappedKey {
+		derp.SendToRecv(f, to.key)
+	} else {
+		derp.SendToRecv(f, cl.key)
+	}
+	if to.loop != l {
+		l.pushAcross(to, f, b, kind)
+		return
+	}
+	l.enqueue(to, queue.Frame{Data: f, Block: b, At: l.poll.Now(), Kind: kind})
+}
+
+// lookup finds the connection that gets packets for a key: a comparison with the last
+// destination, then the registry. It remembers that cl has reached it.
+func (l *loop) lookup(cl *client, dst *registry.Key) *client {
+	r := cl.last
+	if r == nil || r.Key != *dst {
+		if r = l.srv.keys.Lookup(dst); r == nil {
+			return nil
+		}
+		cl.last = r
+	}
+	to := r.Active()
+	if to == nil { // the key has left, and perhaps come back with another route
+		if r = l.srv.keys.Lookup(dst); r == nil {
+			return nil
+		}
+		cl.last = r
+		if to = r.Active(); to == nil {
+			return nil
+		}
+	}
+	if to != cl.lastTo {
+		cl.lastTo = to
+		l.reach(cl, to)
+	}
+	return to
+}
+
+// enqueue puts a frame on the queue of a client of this loop, which is flushed when the
+// turn ends. A queue that is full while its connection is free to send is flushed at once.
+func (l *loop) enqueue(to *client, f queue.Frame) {
+	c := to.conn
+	if c == nil { // it ended in this turn; the sender's cache does not know yet
+		l.n.drop(DropGoneDisconnected, f.Kind, len(f.Data))
+		f.Block.Free(&l.q.Blocks)
+		return
+	}
+	if c.out == nil && to.q.Full(&l.q, f.Kind, len(f.Data)) {
+		l.flush(c)
+		if to.conn == nil {
+			l.enqueue(to, f)
+			return
+		}
+	}
+	if d := to.q.Push(&l.q, f); d.Any() {
+		if plant != plantLostDrop {
+			l.n.drops(DropQueueHead, &d)
+		}
+	}
+	l.touch(c)
+}
+
+// pushAcross hands a frame to the loop that owns its destination: copied to a block, since
+// the arena belongs to this loop's turn, and announced once per turn and loop.
+func (l *loop) pushAcross(to *client, f []byte, b *block.Block, kind queue.Kind) {
+	l.n.CrossLoop++
+	if !to.inbox.Reserve(kind, len(f)) {
+		l.n.drop(DropQueueTail, kind, len(f))
+		b.Free(&l.q.Blocks)
+		return
+	}
+	if b == nil || len(b.Buf) != len(f) {
+		own := l.q.Blocks.Get(len(f))
+		copy(own.Buf, f)
+		b.Free(&l.q.Blocks)
+		b = own
+	}
+	to.inbox.Push(kind, b, l.poll.Now())
+	l.announce(to)
+}
+
+// announce puts a client on its loop's list of arrivals, unless it is there, and has that
+// loop woken when this turn ends.
+func (l *loop) announce(to *client) {
+	if to.arrived.Load() || !to.arrived.CompareAndSwap(false, true) {
+		return
+	}
+	for {
+		head := to.loop.arrivals.Load()
+		to.nextArrival = head
+		if to.loop.arrivals.CompareAndSwap(head, to) {
+			break
+		}
+	}
+	id := to.loop.poll.ID()
+	l.wakes[id/64] |= 1 << (id % 64)
+}
+
+// takeInbox moves what other loops have pushed to the client's queue.
+func (l *loop) takeInbox(cl *client) {
+	for b := cl.inbox.Take(); b != nil; {
+		next := b.Next()
+		b.SetNext(nil)
+		kind, at := queue.Meta(b)
+		l.enqueue(cl, queue.Frame{Data: b.Buf, Block: b, At: at, Kind: kind})
+		b = next
+	}
+}
+
+// unknownDest drops a packet whose destination is not here. Only disco is answered, within
+// the sender's rate: a peer that probes learns to look elsewhere, a flood learns nothing.
+func (l *loop) unknownDest(cl *client, f []byte, kind queue.Kind) {
+	l.n.drop(DropUnknownDest, kind, len(f))
+	if kind != queue.Disco || !cl.notHere.take(l.poll.Now(), notHerePerSecond, notHereBurst) {
+		return
+	}
+	var gone [derp.HeaderLen + derp.KeyLen + 1]byte
+	dst := derp.Key(f[derp.HeaderLen:])
+	l.control(cl.conn, derp.AppendPeerGone(gone[:0], dst, derp.GoneNotHere))
+	l.n.GoneNotHere++
+}
+
+// bucket is a token bucket in thousandths of a token.
+type bucket struct {
+	milli int32
+	begun bool
+	at    int64 // loop time of the last look
+}
+
+// take removes a token if there is one.
+func (b *bucket) take(now int64, perSecond, burst int32) bool {
+	if !b.begun {
+		b.begun, b.milli, b.at = true, burst*1000, now
+	}
+	if add := (now - b.at) / 1e6 * int64(perSecond); add > 0 {
+		b.milli = int32(min(int64(burst)*1000, int64(b.milli)+add))
+		b.at = now
+	}
+	if b.milli < 1000 {
+		return false
+	}
+	b.milli -= 1000
+	return true
+}

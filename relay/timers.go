@@ -1,0 +1,59 @@
+package relay
+
+import (
+	"time"
+
+	"derpd/netpoll"
+	"derpd/relay/derp"
+)
+
+// keepAlivePause is the time to the next keepalive: 60 s and up to 5 s of jitter, drawn
+// anew each time so that clients that logged in together drift apart.
+func (l *loop) keepAlivePause() int64 {
+	return int64(keepAliveEvery) + l.rng.Int64N(int64(keepAliveJitter))
+}
+
+// Timeout implements netpoll.Handler.
+func (l *loop) Timeout(h netpoll.Handle) {
+	c := l.at(h)
+	if c == nil {
+		return
+	}
+	switch c.phase {
+	case phaseHello, phaseHandshake:
+		l.end(c, EndHandshakeTimeout)
+	case phaseRequest:
+		l.end(c, EndRequestTimeout)
+	case phaseLogin:
+		l.end(c, EndLoginTimeout)
+	case phaseDrain:
+		l.end(c, c.drainWhy)
+	case phaseOpen:
+		l.beat(c)
+	}
+}
+
+// beat sends the keepalive that is due and drops the AES key schedules of a connection that
+// has been silent since the last look. The next look is soon after traffic, else with the
+// next keepalive.
+func (l *loop) beat(c *conn) {
+	now := l.poll.Now()
+	if now >= c.keepAt {
+		l.n.KeepAlives++
+		var f [derp.HeaderLen]byte
+		l.control(c, derp.AppendKeepAlive(f[:0]))
+		c.keepAt = now + l.keepAlivePause()
+	}
+	next := time.Duration(c.keepAt - now)
+	switch {
+	case c.active:
+		c.active = false
+		next = min(next, idleAfter)
+	case c.tls != nil:
+		if c.dirty { // seal the keepalive first
+			l.flush(c)
+		}
+		c.tls.DropCiphers()
+	}
+	l.poll.SetTimeout(c.h, next)
+}

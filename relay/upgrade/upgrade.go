@@ -1,0 +1,87 @@
+package upgrade
+
+import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"strings"
+)
+
+// Path is where DERP is offered.
+const Path = "/derp"
+
+// Kind is what a request asks for.
+type Kind uint8
+
+const (
+	Other     Kind = iota // no upgrade: an ordinary HTTP request
+	DERP                  // the switch to DERP frames
+	WebSocket             // DERP frames in WebSocket messages (subprotocol derp)
+)
+
+// Verdict is what a request's head says.
+type Verdict struct {
+	Kind Kind
+	// Fast: the client does not wait for a response and none must be sent
+	// (Derp-Fast-Start: 1).
+	Fast bool
+	// NotIdeal: the client says it would rather be with another node (Ideal-Node).
+	NotIdeal bool
+}
+
+// HeadLen returns the length of the request head at the start of b, its empty line
+// included, or 0 if it is not whole.
+func HeadLen(b []byte) int {
+	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+		return i + 4
+	}
+	// Bare line feeds are legal to accept (RFC 9112 §2.2) and net/http does.
+	if i := bytes.Index(b, []byte("\n\n")); i >= 0 {
+		return i + 2
+	}
+	return 0
+}
+
+// Parse judges a whole request head.
+func Parse(head []byte) Verdict {
+	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	if err != nil {
+		return Verdict{}
+	}
+	return Judge(r)
+}
+
+// Judge tells what a parsed request asks for. Upstream looks neither at the method nor at
+// Connection, and takes "websocket" without the subprotocol for plain DERP, which old
+// clients send; so do we. HTTP/1.0 and bodies cannot be switched.
+func Judge(r *http.Request) Verdict {
+	if r.URL.Path != Path || !r.ProtoAtLeast(1, 1) || r.ContentLength > 0 ||
+		len(r.TransferEncoding) > 0 {
+		return Verdict{}
+	}
+	v := Verdict{Fast: r.Header.Get("Derp-Fast-Start") == "1",
+		NotIdeal: r.Header.Get("Ideal-Node") != ""}
+	switch strings.ToLower(r.Header.Get("Upgrade")) {
+	case "derp":
+		v.Kind = DERP
+	case "websocket":
+		v.Kind = DERP
+		if hasToken(r.Header.Values("Sec-Websocket-Protocol"), "derp") {
+			v.Kind = WebSocket
+		}
+	default:
+		return Verdict{}
+	}
+	return v
+}
+
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for part := range strings.SplitSeq(line, ",") {
+			if strings.TrimSpace(part) == token {
+				return true
+			}
+		}
+	}
+	return false
+}
