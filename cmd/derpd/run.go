@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"derpd/netpoll"
+	"derpd/relay"
+	"derpd/relay/certs"
+	"derpd/relay/derp"
+	"derpd/relay/httpd"
+	"derpd/stun"
+	"derpd/tlsengine"
+)
+
+// shutdownMax is how long SIGTERM waits for HTTP requests under way and last bytes.
+const shutdownMax = 3 * time.Second
+
+// server is everything that runs, in the order in which it is stopped.
+type server struct {
+	cfg   *config
+	log   *slog.Logger
+	lns   []*netpoll.Listener
+	stun  *stun.Server
+	plain net.Listener // port 80
+	certs *certs.Store
+	key   derp.PrivateKey
+	relay *relay.Server
+	loops []*netpoll.Epoll
+}
+
+// run serves until ctx ends. Nothing is written to disk before every address is bound and
+// every file read has been found good.
+func run(ctx context.Context, c *config) error {
+	s := &server{cfg: c, log: slog.New(slog.NewTextHandler(os.Stderr,
+		&slog.HandlerOptions{Level: c.level}))}
+	defer s.closeListeners()
+	if err := s.listen(); err != nil {
+		return err
+	}
+	if err := s.identity(); err != nil {
+		return err
+	}
+	if err := s.build(); err != nil {
+		return err
+	}
+	return s.serve(ctx)
+}
+
+// listen binds every address.
+func (s *server) listen() (err error) {
+	c := s.cfg
+	s.lns, err = netpoll.Listen(c.addr, c.loops, netpoll.ListenOptions{
+		UserTimeout: c.userTimeout, KeepAlive: c.keepAlive})
+	if err != nil {
+		return err
+	}
+	if c.stun {
+		ip := c.addr.Addr()
+		if s.stun, err = stun.Listen(netip.AddrPortFrom(ip, uint16(c.stunPort))); err != nil {
+			return err
+		}
+	}
+	if c.tls && c.httpPort >= 0 {
+		addr := net.JoinHostPort(c.host, fmt.Sprint(c.httpPort))
+		if s.plain, err = net.Listen("tcp", addr); err != nil {
+			return fmt.Errorf("-http-port %d: %w: stop what uses it, choose another port, or "+
+				"-1 for none", c.httpPort, errors.Unwrap(err))
+		}
+	}
+	return nil
+}
+
+// identity reads certificate and key, and writes what is missing last.
+func (s *server) identity() (err error) {
+	c := s.cfg
+	switch {
+	case !c.tls:
+	case c.certMode == "manual":
+		s.certs, err = certs.Manual(c.certDir, c.hostname, s.log)
+	default:
+		s.certs, err = certs.SelfSigned(c.hostname, s.log)
+	}
+	if err != nil {
+		return err
+	}
+	if c.keyFile == "" {
+		if s.key, err = derp.NewPrivateKey(rand.Reader); err != nil {
+			return err
+		}
+	} else {
+		var made bool
+		if s.key, made, err = derp.LoadOrCreateKey(c.keyFile); err != nil {
+			return err
+		}
+		if made {
+			s.log.Info("made a new server key", "file", c.keyFile)
+		}
+	}
+	if s.certs != nil {
+		made, err := s.certs.Serve(s.key.Public())
+		if err != nil {
+			return err
+		}
+		if made {
+			s.log.Info("made a self-signed certificate", "dir", c.certDir)
+			fmt.Println(s.region(0))
+		}
+	}
+	return nil
+}
+
+// build makes the relay and its loops.
+func (s *server) build() error {
+	c := s.cfg
+	rc := relay.Config{
+		Key: s.key, NoDERP: !c.derp, WriteTimeout: c.writeTimeout,
+		MaxConnections: c.maxConnections, MaxHandshakes: c.maxHandshakes, MaxHTTP: c.maxHTTP,
+		PreLoginBudget: c.preLoginBudget, QueueBudget: c.queueBudget, Workers: c.workers,
+		Logger: s.log,
+	}
+	if c.tls {
+		engine, err := tlsengine.NewServer(&tls.Config{
+			GetCertificate: s.certs.GetCertificate, NextProtos: []string{"http/1.1"}})
+		if err != nil {
+			return err
+		}
+		rc.NewHandshake = func(local, remote net.Addr) relay.Handshaker {
+			return engine.New(local, remote)
+		}
+	}
+	pages := httpd.Config{Version: version(), Home: c.home, NoDERP: !c.derp,
+		Snapshot: func() relay.Snapshot { return s.relay.Snapshot() }}
+	if s.stun != nil {
+		pages.STUN = s.stun.Stats
+	}
+	main := httpd.Main(pages)
+	rc.HTTP = main
+	if s.plain != nil {
+		go s.servePlain(httpd.Plain(main))
+	}
+	s.relay = relay.New(rc)
+	for i := range c.loops {
+		loop, err := netpoll.NewEpoll(i, netpoll.Config{
+			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
+			Logger: s.log,
+		})
+		if err != nil {
+			return err
+		}
+		s.loops = append(s.loops, loop)
+	}
+	return nil
+}
+
+func (s *server) servePlain(h http.Handler) {
+	srv := &http.Server{Handler: h, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 30 * time.Second,
+		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	srv.Serve(s.plain)
+}
+
+// serve runs the loops until ctx ends or one of them fails.
+func (s *server) serve(ctx context.Context) error {
+	// A loop that waits for a CPU behind other goroutines waits milliseconds; with a P for
+	// each, the kernel's scheduler decides instead.
+	if need := len(s.loops) + s.cfg.workers + 2; runtime.GOMAXPROCS(0) < need {
+		runtime.GOMAXPROCS(need)
+	}
+	handlers := make([]netpoll.Handler, len(s.loops))
+	for i, l := range s.loops {
+		handlers[i] = s.relay.Attach(l, len(s.loops))
+	}
+	ended := make(chan error, len(s.loops))
+	for i, l := range s.loops {
+		go func() { ended <- l.Run(handlers[i]) }()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s.certs != nil {
+		go s.certs.Watch(ctx)
+	}
+	if s.stun != nil {
+		go func() {
+			if err := s.stun.Serve(); err != nil {
+				s.log.Error("STUN ended; the relay goes on", "error", err)
+			}
+		}()
+	}
+	s.announce()
+	if s.cfg.status > 0 {
+		go s.printStatus(ctx)
+	}
+	select {
+	case <-ctx.Done():
+		s.log.Info("stopping")
+	case err := <-ended:
+		return fmt.Errorf("an event loop ended: %w", err)
+	}
+	return s.stop(ended)
+}
+
+// stop closes in order: listeners beside the relay, HTTP requests under way, connections
+// with a goodbye each, loops, workers.
+func (s *server) stop(ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
+	defer cancel()
+	if s.plain != nil {
+		s.plain.Close()
+	}
+	if s.stun != nil {
+		s.stun.Close()
+	}
+	if err := s.relay.Shutdown(ctx); err != nil {
+		s.log.Warn("HTTP requests were cut off", "error", err)
+	}
+	for range s.loops {
+		if err := <-ended; err != nil {
+			return err
+		}
+	}
+	s.relay.Close()
+	s.log.Info("stopped")
+	return nil
+}
+
+// closeListeners frees addresses that were bound before an error; closing twice is harmless.
+func (s *server) closeListeners() {
+	for _, l := range s.lns {
+		l.Close()
+	}
+	if s.stun != nil {
+		s.stun.Close()
+	}
+	if s.plain != nil {
+		s.plain.Close()
+	}
+}
