@@ -285,28 +285,24 @@ func (l *Epoll) shutdown() {
 	for i := range l.listeners {
 		l.listeners[i].Close()
 	}
-	for {
-		l.wake()
-		l.runPosted() // also what was posted by someone who has not yet called Wake
-		for slot := range l.slots {
-			if c := l.at(slot); c.state == connecting || c.state == open {
-				l.end(slot, c, whyStopped)
-			}
+	l.wake()
+	for slot := range l.slots {
+		if c := l.at(slot); c.state == connecting || c.state == open {
+			l.end(slot, c, whyStopped)
 		}
-		l.tell()
-		l.handler.Flush()
-		l.tell()
-		l.mu.Lock()
-		if len(l.posted) == 0 {
-			break
-		}
-		l.mu.Unlock()
 	}
-	// From here on Wake sees a wake-up pending and never writes to the eventfd.
+	l.tell()
+	// No more posts are taken before the last are run, or busy posters would keep it going.
+	l.mu.Lock()
 	l.over = true
+	l.mu.Unlock()
+	l.runPosted()
+	l.handler.Flush()
+
+	// From here on Wake finds a wake-up pending, and l.over keeps one that is on its way
+	// from a descriptor that may soon be another file's.
 	l.state.Store(notified)
 	unix.Close(l.eventfd)
-	l.mu.Unlock()
 	unix.Close(l.epoll)
 	l.arena, l.events, l.pages, l.slots = nil, nil, nil, 0
 }

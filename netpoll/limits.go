@@ -57,3 +57,9 @@ const (
 	// are usual, so that hardly any timer is looked at before it is due.
 	wheelSlots = 1 << 12
 )
+
+// unsentBytesMax is how much the kernel takes of a connection beyond what TCP may send at
+// once (TCP_NOTSENT_LOWAT). The system's own bound is megabytes, behind which a handler
+// could not see for seconds that a peer has stopped reading, nor drop what has grown old.
+// 128 KiB is 100 ms of a 10 Mbit/s path and two sends of the largest size.
+const unsentBytesMax = 128 << 10

@@ -143,6 +143,9 @@ func bound(addr netip.AddrPort, opt ListenOptions, share bool) (int, error) {
 // setStreamOptions sets what every connection has, on itself or on its listener.
 func setStreamOptions(fd int, userTimeout, keepAlive time.Duration) error {
 	err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytesMax)
+	}
 	if err == nil && userTimeout > 0 {
 		ms := int((userTimeout + time.Millisecond - 1) / time.Millisecond)
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, ms)

@@ -201,6 +201,7 @@ func checkOptions(t *testing.T, fd int) {
 		level, which, want int
 	}{
 		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{"TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytesMax},
 		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 17000},
 		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 42},
@@ -264,7 +265,7 @@ func (l *lockedBuffer) String() string {
 func TestAcceptWithoutDescriptors(t *testing.T) {
 	if os.Getenv(envFiles) == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestAcceptWithoutDescriptors$",
-			"-test.timeout=30s")
+			"-test.timeout=60s")
 		cmd.Env = append(os.Environ(), envFiles+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)

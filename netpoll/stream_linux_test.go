@@ -403,8 +403,8 @@ func TestArenaCut(t *testing.T) {
 	turns, total := 0, 0
 	done := make(chan struct{})
 	p.received = func(h Handle, b []byte) {
-		if len(b) > share {
-			t.Errorf("%d bytes received, want at most %d", len(b), share)
+		if len(b) != share {
+			t.Errorf("%d bytes received, want %d, or a cut", len(b), share)
 		}
 		if cap(b) != len(b) {
 			t.Errorf("cap %d of %d bytes received reaches into the next", cap(b), len(b))
@@ -437,7 +437,7 @@ func TestArenaCut(t *testing.T) {
 			close(done)
 		}
 	}
-	addr := makeLoop(t, p, Config{ArenaBytes: 3 * share, ReceiveBytes: share})
+	addr := makeLoop(t, p, Config{ArenaBytes: 3*share + 1000, ReceiveBytes: share})
 	for i := range conns {
 		conn := dial(t, addr)
 		if _, err := conn.Write(bytes.Repeat([]byte{byte(i + 1)}, 2*share)); err != nil {
