@@ -1,6 +1,3 @@
-// Derpd is a DERP relay: it forwards encrypted WireGuard packets between devices of a
-// private network that cannot reach each other directly, and answers STUN beside it. It
-// takes the place of Tailscale's derper, with its flags, key file and certificates.
 package main
 
 import (
