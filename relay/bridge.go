@@ -43,10 +43,7 @@ type deadline struct {
 func (l *loop) toHTTP(c *conn, b []byte) {
 	s := l.srv
 	if s.shared.http.Add(1) > int64(s.cfg.MaxHTTP) {
-		s.shared.http.Add(-1)
-		l.control(c, []byte("HTTP/1.1 503 Service Unavailable\r\n"+
-			"Content-Length: 0\r\nConnection: close\r\n\r\n"))
-		l.drain(c, EndHTTPCap)
+		l.refuseHTTP(c)
 		return
 	}
 	br := &bridge{loop: l, h: c.h, state: c.state, remote: net.TCPAddrFromAddrPort(c.remote)}
@@ -55,13 +52,26 @@ func (l *loop) toHTTP(c *conn, b []byte) {
 	if local, err := l.poll.LocalAddr(c.h); err == nil {
 		br.local = net.TCPAddrFromAddrPort(local)
 	}
+	select {
+	case s.inlet.conns <- br:
+	default: // full of bridges whose connections have ended meanwhile
+		l.refuseHTTP(c)
+		return
+	}
 	c.bridge = br
 	c.state = nil
 	c.phase = phaseHTTP
 	l.n.HTTP++
 	l.n.InHTTP++
 	l.poll.SetTimeout(c.h, 0) // net/http keeps its own deadlines
-	s.inlet.conns <- br
+}
+
+// refuseHTTP answers for an HTTP server that has enough to do.
+func (l *loop) refuseHTTP(c *conn) {
+	l.srv.shared.http.Add(-1)
+	l.control(c, []byte("HTTP/1.1 503 Service Unavailable\r\n"+
+		"Content-Length: 0\r\nConnection: close\r\n\r\n"))
+	l.drain(c, EndHTTPCap)
 }
 
 // deliver gives bytes of the peer to the reader. On the loop.

@@ -8,7 +8,7 @@ import (
 	"derpd/relay/registry"
 )
 
-// KindCount counts frames and bytes of one kind of packet.
+// KindCount counts packets of one kind and their bytes, keys and headers excluded.
 type KindCount struct{ Frames, Bytes uint64 }
 
 // Counters are what one loop counts. They are plain numbers of the loop that owns them; a
@@ -52,13 +52,14 @@ type Counters struct {
 func (c *Counters) drops(why DropReason, d *queue.Drops) {
 	for k := range d.Frames {
 		c.Drops[why][k].Frames += uint64(d.Frames[k])
-		c.Drops[why][k].Bytes += uint64(d.Bytes[k])
+		c.Drops[why][k].Bytes += uint64(d.Bytes[k] - d.Frames[k]*packetOverhead)
 	}
 }
 
-func (c *Counters) drop(why DropReason, k queue.Kind, bytes int) {
+// drop counts one frame of that length, header included.
+func (c *Counters) drop(why DropReason, k queue.Kind, frame int) {
 	c.Drops[why][k&1].Frames++
-	c.Drops[why][k&1].Bytes += uint64(bytes)
+	c.Drops[why][k&1].Bytes += uint64(frame - packetOverhead)
 }
 
 // Dropped sums the packets dropped, for all reasons and kinds.

@@ -85,7 +85,7 @@ func (l *loop) fill(c *conn) *block.Block {
 	s := sealer{tls: c.tls}
 	room := waiting + ctl
 	if c.tls != nil {
-		room += (room/tlsengine.MaxPlaintext + 3) * c.tls.Overhead()
+		room += (room/tlsengine.MaxPlaintext + sparedRecords) * c.tls.Overhead()
 	}
 	b := l.q.Blocks.Get(room)
 	s.buf = b.Buf[:0]

@@ -149,6 +149,9 @@ func (hs *handshake) run() {
 		}
 	}
 	hs.mu.Unlock()
+	if !over && len(r.out) == 0 {
+		return
+	}
 	l := hs.srv.loops[hs.h.Loop()]
 	l.poll.Post(func() { l.handshakeStepped(hs, r) })
 }

@@ -40,7 +40,6 @@ type bridgeKey struct{}
 
 // startHTTP starts the server for requests that are no upgrade.
 func (s *Server) startHTTP() {
-	// At most MaxHTTP bridges exist, so a loop that hands one over never waits.
 	s.inlet = &inlet{conns: make(chan *bridge, s.cfg.MaxHTTP), closed: make(chan struct{})}
 	s.http = &http.Server{
 		Handler:      http.HandlerFunc(s.serveHTTP),

@@ -36,6 +36,10 @@ const (
 	// delay probes, while forged disco cannot starve data either.
 	flushDiscoBytes = 8 << 10
 
+	// sparedRecords is room, in record overheads, for the record that is not full and for
+	// two KeyUpdate records (27 bytes each).
+	sparedRecords = 8
+
 	// noticeBytes is the size of a PeerGone frame.
 	noticeBytes = derp.HeaderLen + derp.KeyLen + 1
 

@@ -129,7 +129,7 @@ func (l *loop) Sent(h netpoll.Handle, b []byte, _ int, err error) {
 	if err != nil { // Closed follows
 		for k := range c.outFrames {
 			l.n.Drops[DropWriteError][k].Frames += uint64(c.outFrames[k])
-			l.n.Drops[DropWriteError][k].Bytes += uint64(c.outBytes[k])
+			l.n.Drops[DropWriteError][k].Bytes += uint64(c.outBytes[k] - c.outFrames[k]*packetOverhead)
 		}
 		c.outFrames, c.outBytes = [2]int32{}, [2]int32{}
 		return

@@ -20,6 +20,6 @@
 // pinned one would lose the answer.
 //
 // The codec is our own because the field's package, github.com/pion/stun/v3, links pion's
-// DTLS, transport and logging (37 packages outside the standard library) into whatever
-// imports it, for a message of two attributes. The tests use it as the independent oracle.
+// DTLS, transport and logging (37 further packages outside the standard library) into
+// whatever imports it, for a message of two attributes. The tests use it as the oracle.
 package stun
