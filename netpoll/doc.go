@@ -23,7 +23,8 @@
 //
 // The states are those of connState, less unused; a send in flight and the reasons not to
 // receive are apart from them. "tell X" means that X is called after the handler method that
-// caused it has returned, and still in the same turn; all else is called where it happens.
+// caused it has returned: in the same turn, or in the next if that was Flush. All else is
+// called where it happens.
 //
 //	           | connecting             | open                    | closed, refused
 //	-----------+------------------------+-------------------------+------------------------
@@ -41,9 +42,9 @@
 //	           |                        | before, then closed;    |
 //	           |                        | if held, closed at once |
 //	Send       | in flight until open   | at once, or in flight   | nothing, true
-//	write time | not running            | send more; nothing      | not running
-//	runs out   |                        | taken: closed with RST, |
-//	           |                        | ErrWriteTimeout         |
+//	write time | not running            | once more if the peer   | not running
+//	runs out   |                        | acknowledged any; or    |
+//	           |                        | RST, ErrWriteTimeout    |
 //	user timer | Timeout                | Timeout                 | not running
 //	Close,     | refused: ErrClosed     | closed: nil             | nothing
 //	Reset      |                        |                         |

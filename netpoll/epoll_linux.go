@@ -227,20 +227,19 @@ func (l *Epoll) due() (time.Duration, bool) {
 	return due, ok
 }
 
-// turn is one round of the loop.
+// turn is one round of the loop. What its Flush causes is told in the next one, which comes
+// at once and ends with a Flush of its own, because the handler may then have something to
+// flush again.
 func (l *Epoll) turn() {
 	l.stats.Turns++
-	l.busy, l.owed = true, false
+	l.busy = true
 	l.wake()
+	l.tell()
 	l.dispatch()
 	l.expire()
 	l.handler.Flush()
 	l.received = 0
-	if len(l.ended) > 0 {
-		// What is told now may leave the handler with something to flush.
-		l.tell()
-		l.owed = true
-	}
+	l.owed = len(l.ended) > 0
 }
 
 // dispatch handles what is ready, until the arena is full; the rest is kept for the next
@@ -286,6 +285,7 @@ func (l *Epoll) shutdown() {
 		l.listeners[i].Close()
 	}
 	l.wake()
+	l.tell()
 	for slot := range l.slots {
 		if c := l.at(slot); c.state == connecting || c.state == open {
 			l.end(slot, c, whyStopped)

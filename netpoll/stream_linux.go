@@ -9,8 +9,9 @@ import (
 
 // flight is a send that the kernel has not taken whole.
 type flight struct {
-	buf   []byte
-	taken int
+	buf    []byte
+	taken  int
+	queued int // bytes in the kernel, not acknowledged, when the write timer was started
 }
 
 // connReady handles an event of epoll.
@@ -115,24 +116,23 @@ func (l *Epoll) Send(h Handle, b []byte) bool {
 	return false
 }
 
-// sendMore goes on with the send in flight, and tells when it is through. It is false if
-// the kernel took nothing.
-func (l *Epoll) sendMore(slot int32, c *conn) bool {
+// sendMore goes on with the send in flight, and tells when it is through.
+func (l *Epoll) sendMore(slot int32, c *conn) {
 	f := &l.sends[c.send-1]
 	n, errno := send(c.fd, f.buf[f.taken:])
 	l.stats.Sends++
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
-		return false
+		return
 	case errno != 0:
 		l.end(slot, c, why(errno))
-		return true
+		return
 	}
 	l.stats.SendBytes += uint64(n)
 	f.taken += n
 	if f.taken < len(f.buf) {
 		l.startWriteTimer(slot, c)
-		return true
+		return
 	}
 	l.wheel.stop(slot*timersPerConn + timerWrite)
 	b, _ := l.land(c)
@@ -142,14 +142,14 @@ func (l *Epoll) sendMore(slot int32, c *conn) bool {
 	if c.generation == generation && c.state == open {
 		l.watch(slot, c, c.wants()|c.watched&unix.EPOLLIN)
 	}
-	return true
 }
 
 // sendExpired ends a connection whose send makes no progress. epoll reports a socket as
-// writable only when a third of its buffer is free, so a slow peer may have taken something
-// all the same: then there is room, which is seen by using it.
+// writable only when a good part of what it may hold is free, which a slow peer may not
+// achieve in the time; what it has acknowledged tells it from a dead one.
 func (l *Epoll) sendExpired(slot int32, c *conn) {
-	if l.sendMore(slot, c) {
+	if unacknowledged(c.fd) < l.sends[c.send-1].queued {
+		l.startWriteTimer(slot, c)
 		return
 	}
 	// What the kernel holds for this peer will not be wanted; an ordinary close would keep
@@ -197,6 +197,7 @@ func (l *Epoll) startWriteTimer(slot int32, c *conn) {
 	if c.writeTimeout == 0 {
 		return
 	}
+	l.sends[c.send-1].queued = unacknowledged(c.fd)
 	d := time.Duration(c.writeTimeout) * time.Millisecond
 	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
 }

@@ -2,10 +2,13 @@ package netpoll
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -169,16 +172,26 @@ func TestWriteTimeoutIsForProgress(t *testing.T) {
 	sent := make(chan sentEvent, 2)
 	p := &probe{}
 	p.sent = func(h Handle, b []byte, n int, err error) { sent <- sentEvent{h, b, n, err} }
-	peer, b := sendToSlow(t, p, 300*time.Millisecond)
-	piece := make([]byte, 256<<10)
+	b := make([]byte, 4<<20)
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
+		// A third of this takes the peer longer than the timeout.
+		fd := int(p.loop.at(int32(h.Slot())).fd)
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 200<<10); err != nil {
+			t.Error(err)
+		}
+		p.loop.SetWriteTimeout(h, 250*time.Millisecond)
+		p.loop.Send(h, b)
+	}
+	peer := dialNarrow(t, runLoop(t, p, Config{}), 32<<10)
+	piece := make([]byte, 8<<10)
 	rest := len(b)
-	for range 20 {
+	for range 40 {
 		n, err := io.ReadFull(peer, piece)
 		if err != nil {
 			t.Fatal(err)
 		}
 		rest -= n
-		time.Sleep(50 * time.Millisecond) // the slowness under test
+		time.Sleep(25 * time.Millisecond) // the slowness under test
 	}
 	if len(sent) > 0 {
 		t.Fatalf("Sent while the peer was taking bytes: %v", (<-sent).err)
@@ -189,6 +202,28 @@ func TestWriteTimeoutIsForProgress(t *testing.T) {
 	if e := within(t, sent); e.err != nil || e.n != len(b) {
 		t.Errorf("Sent %d of %d, %v", e.n, len(b), e.err)
 	}
+}
+
+// dialNarrow connects with a receive buffer of a fixed size, so that the window follows what
+// is read.
+func dialNarrow(t *testing.T, addr netip.AddrPort, bytes int) *net.TCPConn {
+	t.Helper()
+	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
+		var failed error
+		err := raw.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
+		})
+		return errors.Join(err, failed)
+	}}
+	conn, err := dialer.Dial("tcp", addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
 }
 
 // The peer resets while a send is in flight: Sent with the error, then Closed.

@@ -70,3 +70,12 @@ func socketError(fd int32) unix.Errno {
 	}
 	return unix.Errno(value)
 }
+
+// unacknowledged returns how many bytes of a TCP connection the peer's kernel has not taken
+// (SIOCOUTQ, tcp(7)).
+func unacknowledged(fd int32) int {
+	var n int32
+	// It cannot fail on a connected socket; 0 would mean no progress.
+	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	return int(n)
+}

@@ -77,7 +77,8 @@ func (l *Epoll) sleep() {
 	l.next, l.ready = 0, n
 }
 
-// wake tells what others have asked for since the last turn.
+// wake does what others have asked for since the last turn. What comes of it is told after
+// Woken, which is the first of a turn.
 func (l *Epoll) wake() {
 	if l.state.Load() != notified {
 		return
@@ -85,7 +86,6 @@ func (l *Epoll) wake() {
 	l.state.Store(awake)
 	l.runPosted()
 	l.handler.Woken()
-	l.tell()
 }
 
 // runPosted runs the functions posted so far; what they post comes in the next turn.
@@ -97,7 +97,6 @@ func (l *Epoll) runPosted() {
 	for i, fn := range fns {
 		fns[i] = nil
 		fn()
-		l.tell()
 	}
 	l.spare = fns
 }

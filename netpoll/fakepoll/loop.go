@@ -247,11 +247,13 @@ func (l *Loop) lookup(h netpoll.Handle, method string) *conn {
 		return nil
 	}
 	if h.Loop() != l.id {
-		l.world.Violation("loop %d: %s with handle %#x of loop %d", l.id, method, uint64(h), h.Loop())
+		l.world.Violation("loop %d: %s with handle %#x of loop %d",
+			l.id, method, uint64(h), h.Loop())
 		return nil
 	}
 	if h.Slot() >= len(l.slots) {
-		l.world.Violation("loop %d: %s with handle %#x, which was never given", l.id, method, uint64(h))
+		l.world.Violation("loop %d: %s with handle %#x, which was never given",
+			l.id, method, uint64(h))
 		return nil
 	}
 	s := &l.slots[h.Slot()]

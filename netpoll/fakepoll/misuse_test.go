@@ -246,14 +246,14 @@ func TestForeignCalls(t *testing.T) {
 }
 
 func TestCallsThatNameTheirFault(t *testing.T) {
-	for want, misuse := range map[string]func(l *fakepoll.Loop, h netpoll.Handle){
-		"of loop 9":        func(l *fakepoll.Loop, _ netpoll.Handle) { l.Close(netpoll.MakeHandle(9, 0, 1)) },
-		"never given":      func(l *fakepoll.Loop, _ netpoll.Handle) { l.Close(netpoll.MakeHandle(0, 77, 1)) },
+	for want, misuse := range map[string]func(l *fakepoll.Loop){
+		"of loop 9":        func(l *fakepoll.Loop) { l.Close(netpoll.MakeHandle(9, 0, 1)) },
+		"never given":      func(l *fakepoll.Loop) { l.Close(netpoll.MakeHandle(0, 77, 1)) },
 		"before Connected": connectAndSend,
 	} {
 		w := fakepoll.New(1, fakepoll.None())
 		k := attach(w, 0)
-		k.accepted = func(h netpoll.Handle) { misuse(k.loop, h) }
+		k.accepted = func(netpoll.Handle) { misuse(k.loop) }
 		w.Dial(k.loop, 0, addr(1))
 		rest(w)
 		expectViolation(t, w, want)
@@ -270,7 +270,7 @@ func TestCallsThatNameTheirFault(t *testing.T) {
 	}
 }
 
-func connectAndSend(l *fakepoll.Loop, _ netpoll.Handle) {
+func connectAndSend(l *fakepoll.Loop) {
 	h, err := l.Connect(netip.AddrPort{}, addr(5))
 	if err == nil {
 		l.Send(h, []byte("x"))

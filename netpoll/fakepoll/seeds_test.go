@@ -112,7 +112,8 @@ func runSeed(t *testing.T, seed uint64, f fakepoll.Faults, steps int) uint64 {
 		for _, c := range clients {
 			c.read = append(c.read, c.Read(1<<20)...)
 		}
-		return s.check.Open() == 0 && !s.check.Waiting() && s.w.Stats(s.loop).Accepts == uint64(len(clients))
+		return s.check.Open() == 0 && !s.check.Waiting() &&
+			s.w.Stats(s.loop).Accepts == uint64(len(clients))
 	}
 	if !s.w.RunUntil(over, 200_000) {
 		t.Fatalf("seed %d: %d connections never ended", seed, s.check.Open())

@@ -10,7 +10,8 @@ import (
 func (c *conn) send(b []byte) bool {
 	w := c.loop.world
 	if c.sending && !c.owner {
-		what := fmt.Sprintf("loop %d: Send on %#x while another is in flight", c.loop.id, uint64(c.h))
+		what := fmt.Sprintf("loop %d: Send on %#x while another is in flight",
+			c.loop.id, uint64(c.h))
 		w.Violation("%s", what)
 		panic("fakepoll: " + what)
 	}
@@ -136,8 +137,9 @@ func (c *conn) verify() {
 		return
 	}
 	c.sum = checksum(c.buf) // told once
-	c.loop.world.Violation("loop %d: a buffer of %d bytes given away by Send on %#x was written to "+
-		"before Sent (%d bytes of it taken)", c.loop.id, len(c.buf), uint64(c.h), c.off)
+	c.loop.world.Violation("loop %d: a buffer of %d bytes given away by Send on %#x was "+
+		"written to before Sent (%d bytes of it taken)",
+		c.loop.id, len(c.buf), uint64(c.h), c.off)
 }
 
 // armWrite sets the write timer from the latest progress.

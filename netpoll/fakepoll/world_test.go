@@ -129,7 +129,8 @@ func TestFullTable(t *testing.T) {
 		t.Fatal("the third connection is not turned away")
 	}
 	k.loop.Post(func() {
-		if _, err := k.loop.Connect(netip.AddrPort{}, addr(9)); !errors.Is(err, netpoll.ErrTooMany) {
+		_, err := k.loop.Connect(netip.AddrPort{}, addr(9))
+		if !errors.Is(err, netpoll.ErrTooMany) {
 			t.Errorf("Connect: %v", err)
 		}
 		k.loop.Close(k.open[0])

@@ -20,6 +20,7 @@ var scenes = []scene{
 	{"Send while one is in flight panics", sceneSendTwice},
 	{"Send without progress ends by the write timeout", sceneWriteTimeout},
 	{"Close gives back what is in flight", sceneClose},
+	{"what Flush causes belongs to the next turn", sceneCloseInFlush},
 	{"Reset reaches the far end", sceneReset},
 	{"a far reset is told with its cause", sceneFarReset},
 	{"many connections at once", sceneMany},

@@ -125,7 +125,8 @@ func scenePost(s *stage) {
 	s.await("posted functions and Woken", func() bool { return len(s.rec.log) >= 6 })
 	s.do(func() {
 		// The Woken of the turn that posted them comes first.
-		posts := slices.DeleteFunc(slices.Clone(s.rec.log), func(e string) bool { return e == "woken" })
+		posts := slices.DeleteFunc(slices.Clone(s.rec.log),
+			func(e string) bool { return e == "woken" })
 		if !slices.Equal(posts, []string{"0", "1", "2", "3", "4"}) {
 			s.Errorf("posted functions ran as %v", s.rec.log)
 		}

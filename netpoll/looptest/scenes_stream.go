@@ -157,6 +157,20 @@ func sceneClose(s *stage) {
 	})
 }
 
+// The Checker sees whether Closed and Woken come in the order of a turn.
+func sceneCloseInFlush(s *stage) {
+	h, _ := s.open()
+	s.block(h)
+	s.do(func() {
+		s.rec.onFlush = func() {
+			s.rec.onFlush = nil
+			s.loop.Close(h)
+			s.loop.Wake()
+		}
+	})
+	s.await("Closed", func() bool { return s.rec.at(h).closed })
+}
+
 func sceneReset(s *stage) {
 	h, far := s.open()
 	s.do(func() { s.loop.Reset(h) })

@@ -27,7 +27,7 @@ type recorder struct {
 	accepts    []netpoll.Handle
 	log        []string // of Woken and posted functions
 	onReceived func(h netpoll.Handle, b []byte)
-	onSent     func(h netpoll.Handle)
+	onFlush    func()
 }
 
 // seen is what was told about one connection.
@@ -78,9 +78,6 @@ func (r *recorder) Received(h netpoll.Handle, b []byte) {
 func (r *recorder) Sent(h netpoll.Handle, _ []byte, n int, err error) {
 	c := r.at(h)
 	c.sent, c.sentBytes, c.sentErr = c.sent+1, n, err
-	if r.onSent != nil {
-		r.onSent(h)
-	}
 }
 
 func (r *recorder) Closed(h netpoll.Handle, err error) {
@@ -91,7 +88,11 @@ func (r *recorder) Timeout(h netpoll.Handle) { r.at(h).timeouts++ }
 
 func (r *recorder) Woken() { r.log = append(r.log, "woken") }
 
-func (r *recorder) Flush() {}
+func (r *recorder) Flush() {
+	if r.onFlush != nil {
+		r.onFlush()
+	}
+}
 
 // do runs fn on the loop and returns after it. fn must not end the test (Fatal).
 func (s *stage) do(fn func()) {
