@@ -107,11 +107,16 @@ func (l *loop) endErr(c *conn, why Reason, tlsErr error) {
 		return
 	}
 	if c.tls != nil && c.out == nil && why != EndPeerReset && why != EndWriteTimeout {
-		b := l.q.Blocks.Get(2 * c.tls.Overhead())
+		flight := int(c.unsealed) // of the handshake, if it has not left yet: it goes first
+		b := l.q.Blocks.Get(flight + 2*c.tls.Overhead())
+		b.Buf = b.Buf[:0]
+		if flight > 0 {
+			b.Buf = append(b.Buf, c.ctl.Buf[:flight]...)
+		}
 		if tlsErr != nil {
-			b.Buf = c.tls.AppendAlert(b.Buf[:0], tlsErr)
+			b.Buf = c.tls.AppendAlert(b.Buf, tlsErr)
 		} else {
-			b.Buf = c.tls.AppendClose(b.Buf[:0])
+			b.Buf = c.tls.AppendClose(b.Buf)
 		}
 		l.send(c, b)
 	}

@@ -106,7 +106,7 @@ func (l *loop) depart(cl *client, survivor *client) {
 // inherit merges what a closed connection of the same key had reached.
 func (l *loop) inherit(cl *client, reached []handleSet) {
 	if cl.conn == nil { // it left meanwhile and was perhaps the last
-		l.depart(&client{key: cl.key, reached: reached}, l.present(cl))
+		l.depart(&client{key: cl.key, reached: reached}, l.present(&cl.key))
 		return
 	}
 	if cl.reached == nil {
@@ -114,6 +114,11 @@ func (l *loop) inherit(cl *client, reached []handleSet) {
 		return
 	}
 	for id := range reached {
+		// The smaller goes into the larger: a hub that reconnects has a large old set and a
+		// small new one, and this is one turn's work.
+		if reached[id].n > cl.reached[id].n {
+			reached[id], cl.reached[id] = cl.reached[id], reached[id]
+		}
 		for _, h := range reached[id].slots {
 			if h != 0 && !cl.reached[id].add(h) {
 				l.n.ReachedOverflow++
@@ -122,9 +127,9 @@ func (l *loop) inherit(cl *client, reached []handleSet) {
 	}
 }
 
-// present returns a connection that the client's key has now, or nil.
-func (l *loop) present(cl *client) *client {
-	if r := l.srv.keys.Lookup((*[32]byte)(&cl.key)); r != nil {
+// present returns a connection that the key has now, or nil.
+func (l *loop) present(key *derp.Key) *client {
+	if r := l.srv.keys.Lookup((*[32]byte)(key)); r != nil {
 		return r.Active()
 	}
 	return nil
@@ -136,6 +141,12 @@ func (l *loop) tellGone() {
 	budget := goneSlice
 	for budget > 0 && len(l.gone) > 0 {
 		w := &l.gone[0]
+		if back := l.present(&w.key); back != nil {
+			// Its packets may have come already: nobody is told, it inherits whom to tell.
+			reached := make([]handleSet, len(l.srv.loops))
+			reached[l.poll.ID()], w.set = w.set, handleSet{}
+			back.loop.poll.Post(func() { back.loop.inherit(back, reached) })
+		}
 		for ; w.next < len(w.set.slots) && budget > 0; w.next++ {
 			h := w.set.slots[w.next]
 			if h == 0 {
@@ -152,7 +163,7 @@ func (l *loop) tellGone() {
 			l.touch(c)
 			l.n.GoneDisconnected++
 		}
-		if w.next == len(w.set.slots) {
+		if w.next >= len(w.set.slots) {
 			l.gone[0] = goneWork{}
 			if l.gone = l.gone[1:]; len(l.gone) == 0 {
 				l.gone = nil

@@ -77,7 +77,7 @@ type fifo struct {
 	head, tail *chunk
 	count      int // frames
 	bytes      int
-	borrowed   int    // the last frames, whose bytes still lie in the arena
+	borrowed   int    // the last frames, from the first whose bytes still lie in the arena
 	popped     uint64 // frames that have left, sent or dropped
 }
 
@@ -155,9 +155,10 @@ func (f *fifo) push(l *Loop, fr Frame) {
 	f.tail.end++
 	f.count++
 	f.bytes += len(fr.Data)
-	if fr.Block == nil {
+	if fr.Block == nil || f.borrowed > 0 {
 		f.borrowed++
-	} else {
+	}
+	if fr.Block != nil {
 		l.held += int64(len(fr.Data))
 	}
 }
@@ -194,11 +195,19 @@ func (q *Queue) Pop(l *Loop, k Kind) (Frame, bool) {
 	return f.pop(l)
 }
 
-// Head returns the length of the next frame of the class, 0 if none waits.
+// Head returns the length of the next frame of the class, 0 if none waits, or none may go
+// before a notice that is due ahead of it.
 func (q *Queue) Head(k Kind) int {
 	f, _ := q.class(k)
 	if f.count == 0 {
 		return 0
+	}
+	if q.notice.count > 0 {
+		next := &q.notice.head.frames[q.notice.head.first]
+		if k == Disco && int64(f.popped) >= next.Block.Meta ||
+			k == Data && int64(f.popped) >= next.At {
+			return 0
+		}
 	}
 	return len(f.head.frames[f.head.first].Data)
 }
