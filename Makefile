@@ -1,0 +1,58 @@
+# derpd: what to type. Everything is fetched and built on first use.
+
+STATICCHECK := .bin/staticcheck
+FUZZTIME ?= 10s
+
+.PHONY: run build test interop tailnet lint vuln fuzz clean
+
+# A relay on this machine to look at.
+run: build
+	bin/derpd -demo
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/derpd ./cmd/derpd
+
+# Unit tests and simulation under the race detector, then the relay from outside.
+test:
+	@.ci/need gcc openssl
+	CGO_ENABLED=1 go test -race -timeout 8m ./...
+	cd interop && go test -short -count=1 -timeout 4m ./...
+
+# The same tests from outside with all waits, against derpd built with the race detector, and
+# against two derpers, which is how the tests themselves are tested. Then the tailnet.
+interop:
+	@.ci/need gcc openssl ip iperf3
+	cd interop && go test -count=1 -timeout 8m .
+	cd interop && DERPD_RACE=1 go test -short -count=1 -timeout 6m .
+	cd interop && INTEROP_PEER=derper go test -short -count=1 -timeout 6m .
+	cd interop && INTEROP_PEER=derper-1.104.5 go test -count=1 -timeout 8m .
+	@$(MAKE) --no-print-directory tailnet
+
+# Two tailscaled that meet only at the relay. Needs root.
+tailnet:
+	@.ci/need ip iperf3
+	cd interop && TAILNET=1 go test -v -count=1 -timeout 12m ./tailnet
+
+# bench/peers holds no code to check.
+lint: $(STATICCHECK)
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || \
+		{ echo "gofmt would change: $$unformatted"; exit 1; }
+	go vet ./...
+	cd interop && go vet ./...
+	$(STATICCHECK) ./...
+	cd interop && ../$(STATICCHECK) ./...
+	GOARCH=arm64 CGO_ENABLED=0 go build ./...
+	go test -count=1 -run Tidy .
+
+# One binary serves both modules, built from the version in go.mod.
+$(STATICCHECK): go.mod
+	go build -o $@ honnef.co/go/tools/cmd/staticcheck
+
+vuln:
+	go tool govulncheck ./...
+
+fuzz:
+	.ci/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf bin .bin interop/.bin
