@@ -16,6 +16,8 @@ build:
 test:
 	@.ci/need gcc openssl
 	CGO_ENABLED=1 go test -race -timeout 8m ./...
+	go test -count=1 -run 'TestSimulation$$' ./relay
+	go test -count=1 -tags planted -run Planted ./relay
 	cd interop && go test -short -count=1 -timeout 4m ./...
 
 # The same tests from outside with all waits, against derpd built with the race detector, and

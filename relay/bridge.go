@@ -64,6 +64,7 @@ func (l *loop) toHTTP(c *conn, b []byte) {
 	l.n.HTTP++
 	l.n.InHTTP++
 	l.poll.SetTimeout(c.h, 0) // net/http keeps its own deadlines
+	l.poll.SetWriteTimeout(c.h, httpTimeout)
 }
 
 // refuseHTTP answers for an HTTP server that has enough to do.
@@ -154,7 +155,7 @@ func (b *bridge) Read(p []byte) (int, error) {
 			b.in = b.in[n:]
 			if b.paused && len(b.in) == 0 {
 				b.paused = false
-				b.post(func(l *loop, c *conn) { l.poll.ResumeReceive(c.h) })
+				b.post(func(l *loop, c *conn) { b.letIn(l, c) })
 			}
 			return n, nil
 		case b.eof:
@@ -165,6 +166,15 @@ func (b *bridge) Read(p []byte) (int, error) {
 			return 0, nil
 		}
 		b.changed.Wait()
+	}
+}
+
+// letIn lets the peer go on, unless it has filled the buffer again meanwhile. On the loop.
+func (b *bridge) letIn(l *loop, c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.paused {
+		l.poll.ResumeReceive(c.h)
 	}
 }
 

@@ -39,10 +39,11 @@ type conn struct {
 
 	phase    phase
 	dirty    bool   // on the loop's list for the end of the turn
-	paused   bool   // receiving is paused (bridge or login)
+	paused   bool   // receiving is paused (handshake or login)
 	active   bool   // had traffic since the idle check
 	poor     bool   // the client says that this is not its ideal node
 	drainWhy Reason // of phaseDrain
+	lingers  bool   // in phaseDrain: all has been sent, the peer's FIN is awaited
 	pongs    uint8  // in ctl
 
 	tls *tlsengine.Session // nil: plain TCP, or not there yet
@@ -132,6 +133,18 @@ func (l *loop) drain(c *conn, why Reason) {
 	l.touch(c)
 }
 
+// drained ends a connection that has been sent its last bytes. A peer that may be in the
+// middle of a request is read on for a moment: to close with bytes unread is a reset, which
+// would take the answer from it.
+func (l *loop) drained(c *conn) {
+	if c.drainWhy != EndRequestTooLarge && c.drainWhy != EndHTTPCap {
+		l.end(c, c.drainWhy)
+	} else if !c.lingers {
+		c.lingers = true
+		l.poll.SetTimeout(c.h, lingerTimeout)
+	}
+}
+
 // endOfStream handles the peer's FIN. A peer that half-closes behind an HTTP request still
 // gets its answer; any other conversation is over.
 func (l *loop) endOfStream(c *conn) {
@@ -139,6 +152,9 @@ func (l *loop) endOfStream(c *conn) {
 	case phaseHTTP:
 		c.bridge.peerClosed()
 	case phaseDrain:
+		if c.lingers {
+			l.end(c, c.drainWhy)
+		}
 	default:
 		l.end(c, EndPeerClosed)
 	}

@@ -24,8 +24,9 @@ func (l *loop) send(c *conn, b *block.Block) {
 		return
 	}
 	if plant == plantEarlyReuse {
-		b.Free(&l.q.Blocks)
-		b = &block.Block{}
+		early := b
+		b = l.q.Blocks.Get(0) // what Sent gives back instead
+		early.Free(&l.q.Blocks)
 	}
 	c.out = b
 }

@@ -47,11 +47,14 @@ func (l *loop) notePreferred(cl *client, payload []byte) {
 		return
 	}
 	cl.home = home
+	moves := &l.n.HomeIn
 	if home {
 		l.n.Home++
-		l.n.HomeIn++
 	} else {
 		l.n.Home--
-		l.n.HomeOut++
+		moves = &l.n.HomeOut
+	}
+	if l.poll.Now()-cl.since > int64(homeSettles) {
+		*moves++
 	}
 }

@@ -21,6 +21,7 @@ type handshake struct {
 	mu     sync.Mutex
 	in     []byte // fed by the loop, not taken by a worker yet
 	queued bool   // a worker has it or will
+	full   bool   // the peer is held back until the loop is told of the next step
 	ended  bool   // the connection is gone: stop the coroutine
 
 	// Below: the worker's, which queued hands from one to the next.
@@ -30,8 +31,13 @@ type handshake struct {
 // handshakeBytes takes bytes of a connection in the phases hello and handshake.
 func (l *loop) handshakeBytes(c *conn, b []byte) {
 	if c.phase == phaseHandshake {
-		if !c.hs.feed(b) {
+		full, ok := c.hs.feed(b)
+		switch {
+		case !ok:
 			l.end(c, EndHandshakeBytes)
+		case full:
+			c.paused = true
+			l.poll.PauseReceive(c.h)
 		}
 		return
 	}
@@ -91,15 +97,18 @@ func (l *loop) beginHandshake(c *conn, hello []byte) {
 	hs.feed(hello)
 }
 
-// feed hands bytes to the handshake; false when the peer sends more than one can need.
-func (hs *handshake) feed(b []byte) bool {
+// feed hands bytes to the handshake; ok is false when the peer sends more than one can need.
+// full: so much waits that the peer must be held back. A client may send all it likes behind
+// its last flight, and what a handshake leaves over must fit into preLoginBytesMax.
+func (hs *handshake) feed(b []byte) (full, ok bool) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	if len(hs.in)+len(b) > handshakeBytesMax+helloBytesMax {
-		return false
+		return false, false
 	}
 	hs.in = append(hs.in, b...)
-	return hs.schedule()
+	hs.full = len(hs.in) > preLoginReceive
+	return hs.full, hs.schedule()
 }
 
 // schedule has a worker run the handshake unless one will. Under mu.
@@ -114,8 +123,8 @@ func (hs *handshake) schedule() bool {
 // run is a worker's turn: all bytes there are, one step.
 func (hs *handshake) run() {
 	hs.mu.Lock()
-	in := hs.in
-	hs.in = nil
+	in, full := hs.in, hs.full
+	hs.in, hs.full = nil, false
 	ended := hs.ended
 	hs.mu.Unlock()
 	if ended {
@@ -139,21 +148,20 @@ func (hs *handshake) run() {
 		r.rest = append([]byte(nil), r.rest...)
 	}
 	over := done || r.err != nil
+	if over || full || len(r.out) > 0 { // told before another worker can take the next step
+		l := hs.srv.loops[hs.h.Loop()]
+		l.poll.Post(func() { l.handshakeStepped(hs, r) })
+	}
 	hs.mu.Lock()
+	defer hs.mu.Unlock()
 	if over {
 		hs.srv.shared.handshakes.Add(-1) // queued stays true: it never runs again
-	} else {
-		hs.queued = false
-		if len(hs.in) > 0 || hs.ended {
-			hs.schedule()
-		}
-	}
-	hs.mu.Unlock()
-	if !over && len(r.out) == 0 {
 		return
 	}
-	l := hs.srv.loops[hs.h.Loop()]
-	l.poll.Post(func() { l.handshakeStepped(hs, r) })
+	hs.queued = false
+	if len(hs.in) > 0 || hs.ended {
+		hs.schedule()
+	}
 }
 
 // stepped is what one step of a handshake gave.
@@ -174,6 +182,13 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		}
 		return
 	}
+	hs.mu.Lock()
+	behind, full := hs.in, hs.full // what was fed behind the step's back
+	hs.mu.Unlock()
+	if c.paused && (!full || r.tls != nil) {
+		c.paused = false
+		l.poll.ResumeReceive(c.h)
+	}
 	if len(r.out) > 0 {
 		l.control(c, r.out)
 	}
@@ -190,9 +205,7 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		} else {
 			l.n.TLS[0]++
 		}
-		hs.mu.Lock()
-		rest := append(r.rest, hs.in...) // what was fed behind the last step's back
-		hs.mu.Unlock()
+		rest := append(r.rest, behind...)
 		l.endHandshake(c)
 		if c.ctl != nil { // the last flight leaves as it is, ahead of our first record
 			c.unsealed = uint32(len(c.ctl.Buf))

@@ -70,8 +70,16 @@ const (
 	loginTimeout     = 10 * time.Second // upgrade to ClientInfo
 	drainTimeout     = 5 * time.Second  // last bytes of a connection that we end
 
+	// lingerTimeout is how long a refused HTTP request is read on behind the answer; the
+	// same as in net/http.
+	lingerTimeout = 500 * time.Millisecond
+
 	keepAliveEvery  = 60 * time.Second
 	keepAliveJitter = 5 * time.Second
+
+	// homeSettles is how long after the login a client's choice of home is its first and not
+	// a move, as upstream counts.
+	homeSettles = 5 * time.Second
 
 	// idleAfter is how long a connection must be silent before its AES key schedules
 	// (2.5 KB) are dropped; they cost 3 µs to make again.

@@ -190,7 +190,7 @@ func (l *loop) Flush() {
 			cl.q.Own(&l.q)
 		}
 		if c.phase == phaseDrain && c.out == nil && c.ctl == nil {
-			l.end(c, c.drainWhy)
+			l.drained(c)
 		}
 		if c.bridge != nil && c.out == nil && c.ctl == nil {
 			c.bridge.written()

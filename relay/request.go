@@ -59,6 +59,7 @@ func (l *loop) upgrade(c *conn, v upgrade.Verdict, rest []byte) {
 	c.poor = v.NotIdeal
 	c.state = nil
 	l.poll.SetTimeout(c.h, loginTimeout)
+	l.poll.SetWriteTimeout(c.h, l.srv.cfg.WriteTimeout)
 	if !v.Fast {
 		l.control(c, l.srv.greet)
 	}

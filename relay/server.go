@@ -131,6 +131,20 @@ func (s *Server) worker() {
 		case fn := <-s.work:
 			fn()
 		case <-s.stop:
+			s.lastWork()
+			return
+		}
+	}
+}
+
+// lastWork runs what is still queued: handshakes whose connections have ended are waiting to
+// have their coroutines stopped.
+func (s *Server) lastWork() {
+	for {
+		select {
+		case fn := <-s.work:
+			fn()
+		default:
 			return
 		}
 	}

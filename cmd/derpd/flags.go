@@ -96,8 +96,12 @@ func parseFlags(args []string) (*config, error) {
 	fs.String("config", "", "configuration `file`")
 	refuseLater(fs)
 
-	err := ff.Parse(fs, args, ff.WithEnvVarPrefix("DERPD"), ff.WithConfigFileFlag("config"),
-		ff.WithConfigFileParser(ff.PlainParser))
+	err := fs.Parse(args)
+	if err == nil {
+		fs.VisitAll(func(f *flag.Flag) { f.Value = telling{f.Value} })
+		err = ff.Parse(fs, args, ff.WithEnvVarPrefix("DERPD"), ff.WithConfigFileFlag("config"),
+			ff.WithConfigFileParser(ff.PlainParser))
+	}
 	if err == flag.ErrHelp {
 		fmt.Print(usageHead)
 		fs.SetOutput(os.Stdout)
@@ -257,6 +261,32 @@ func defaultCertDir() string {
 	return filepath.Join(dir, "tailscale", "derper-certs")
 }
 
+// telling adds the value to the errors of a flag: package flag does so for what stands on the
+// command line, but nobody does for the environment and the configuration file.
+type telling struct{ flag.Value }
+
+func (v telling) Set(s string) error {
+	if err := v.Value.Set(s); err != nil {
+		return fmt.Errorf("%q: %w", s, err)
+	}
+	return nil
+}
+
+// IsBoolFlag lets a flag that may stand without a value keep doing so.
+func (v telling) IsBoolFlag() bool {
+	b, ok := v.Value.(interface{ IsBoolFlag() bool })
+	return ok && b.IsBoolFlag()
+}
+
+// secretsCacheDir is derper's default of -secrets-cache-dir.
+func secretsCacheDir() string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".cache", "derper-secrets")
+}
+
 // refused is a flag of derper whose function this version lacks. Its default may be given;
 // anything else is an error, so that nobody believes in a protection that is not there.
 type refused struct {
@@ -286,7 +316,7 @@ func refuseLater(fs *flag.FlagSet) {
 		"mesh-with":                   {instead: mesh},
 		"secrets-url":                 {instead: mesh},
 		"secrets-path-prefix":         {usual: "prod/derp", instead: mesh},
-		"secrets-cache-dir":           {instead: mesh},
+		"secrets-cache-dir":           {usual: secretsCacheDir(), instead: mesh},
 		"verify-clients":              {usual: "false", boolean: true, instead: admit},
 		"verify-client-url":           {instead: admit},
 		"verify-client-url-fail-open": {usual: "true", boolean: true, instead: admit},

@@ -24,6 +24,7 @@ func realMain(args []string) int {
 		fmt.Println(version())
 		return 0
 	}
+	signal.Ignore(syscall.SIGHUP) // where derper reloads its rates; there is nothing to reload
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	if err := run(ctx, c); err != nil {

@@ -30,7 +30,7 @@ func debug(mux *http.ServeMux, c Config) {
 	}
 	fn := func(path string, f http.HandlerFunc) { handle(path, f) }
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(newCollector(c), collectors.NewGoCollector(),
+	metrics.MustRegister(collector{c}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	handle("/debug/varz", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	fn("/debug/vars", func(w http.ResponseWriter, _ *http.Request) { writeVars(w, c) })
@@ -84,7 +84,7 @@ var tailscaleRanges = []netip.Prefix{
 // mayDebug: loopback and Tailscale addresses, unless a proxy stands in front, which makes
 // everyone look local.
 func mayDebug(r *http.Request) bool {
-	if r.Header.Get("X-Forwarded-For") != "" {
+	if len(r.Header.Values("X-Forwarded-For")) > 0 {
 		return false
 	}
 	from, err := netip.ParseAddrPort(strings.TrimSpace(r.RemoteAddr))

@@ -9,60 +9,92 @@ import (
 )
 
 // metric is one number of the relay: its name in derper's /debug/vars (where "gauge_" and
-// "counter_" declare a type, and none means counter) and its value. Prometheus has the same
-// names with the type taken off and the set ("derp") in front.
+// "counter_" declare a type, and none means counter), what it counts, and its value.
+// Prometheus has the same names with the type taken off and the set ("derp") in front.
 type metric struct {
 	name  string
+	help  string
 	gauge bool
 	value func(s *relay.Snapshot) uint64
 }
 
 // derpMetrics are derper's names, so that dashboards carry on, then our own.
 var derpMetrics = []metric{
-	{"current_file_descriptors", true, func(*relay.Snapshot) uint64 { return openFiles() }},
-	{"current_connections", true, func(s *relay.Snapshot) uint64 { return uint64(s.Clients) }},
-	{"current_home_connections", true, func(s *relay.Snapshot) uint64 { return uint64(s.Home) }},
-	{"current_notideal_connections", true,
+	{"current_file_descriptors", "File descriptors that the process has open.", true,
+		func(*relay.Snapshot) uint64 { return openFiles() }},
+	{"current_connections", "DERP connections that are logged in.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.Clients) }},
+	{"current_home_connections", "Logged-in connections that call this relay their home.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.Home) }},
+	{"current_notideal_connections", "Logged-in connections whose best node is another.", true,
 		func(s *relay.Snapshot) uint64 { return uint64(s.Poor) }},
-	{"clients_total", true, func(s *relay.Snapshot) uint64 { return uint64(s.Keys) }},
-	{"clients_local", true, func(s *relay.Snapshot) uint64 { return uint64(s.Keys) }},
-	{"current_dup_client_keys", true, func(s *relay.Snapshot) uint64 { return uint64(s.DupKeys) }},
-	{"current_dup_client_conns", true,
+	{"clients_total", "Keys that can be reached through this relay.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.Keys) }},
+	{"clients_local", "Keys that are connected to this relay.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.Keys) }},
+	{"current_dup_client_keys", "Keys that have more than one connection.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.DupKeys) }},
+	{"current_dup_client_conns", "Connections of keys that have more than one.", true,
 		func(s *relay.Snapshot) uint64 { return uint64(s.DupConns) }},
-	{"total_dup_client_conns", false, func(s *relay.Snapshot) uint64 { return s.DupConnections }},
-	{"accepts", false, func(s *relay.Snapshot) uint64 { return s.Upgrades }},
-	{"bytes_received", false, func(s *relay.Snapshot) uint64 { return s.BytesReceived }},
-	{"bytes_sent", false, func(s *relay.Snapshot) uint64 { return s.BytesSent }},
-	{"packets_received", false, func(s *relay.Snapshot) uint64 {
-		return s.PacketsReceived[queue.Data] + s.PacketsReceived[queue.Disco]
-	}},
-	{"packets_sent", false, func(s *relay.Snapshot) uint64 { return s.PacketsSent }},
-	{"unknown_frames", false, func(s *relay.Snapshot) uint64 { return s.UnknownFrames }},
-	{"home_moves_in", false, func(s *relay.Snapshot) uint64 { return s.HomeIn }},
-	{"home_moves_out", false, func(s *relay.Snapshot) uint64 { return s.HomeOut }},
-	{"got_ping", false, func(s *relay.Snapshot) uint64 { return s.GotPing }},
-	{"sent_pong", false, func(s *relay.Snapshot) uint64 { return s.SentPong }},
-	{"peer_gone_disconnected_frames", false,
+	{"total_dup_client_conns", "Logins to a key that was already connected.", false,
+		func(s *relay.Snapshot) uint64 { return s.DupConnections }},
+	{"accepts", "Connections that were upgraded to DERP.", false,
+		func(s *relay.Snapshot) uint64 { return s.Upgrades }},
+	{"bytes_received", "Bytes of packets received from clients, without keys and headers.", false,
+		func(s *relay.Snapshot) uint64 { return s.BytesReceived }},
+	{"bytes_sent", "Bytes of packets sent to clients, without keys and headers.", false,
+		func(s *relay.Snapshot) uint64 { return s.BytesSent }},
+	{"packets_received", "Packets received from clients.", false,
+		func(s *relay.Snapshot) uint64 {
+			return s.PacketsReceived[queue.Data] + s.PacketsReceived[queue.Disco]
+		}},
+	{"packets_sent", "Packets sent to clients.", false,
+		func(s *relay.Snapshot) uint64 { return s.PacketsSent }},
+	{"unknown_frames", "Frames of types that this version does not know, which it discards.", false,
+		func(s *relay.Snapshot) uint64 { return s.UnknownFrames }},
+	{"home_moves_in", "Connections that began to call this relay their home.", false,
+		func(s *relay.Snapshot) uint64 { return s.HomeIn }},
+	{"home_moves_out", "Connections that ceased to call this relay their home.", false,
+		func(s *relay.Snapshot) uint64 { return s.HomeOut }},
+	{"got_ping", "Ping frames received.", false,
+		func(s *relay.Snapshot) uint64 { return s.GotPing }},
+	{"sent_pong", "Pong frames sent in answer to pings.", false,
+		func(s *relay.Snapshot) uint64 { return s.SentPong }},
+	{"peer_gone_disconnected_frames", "PeerGone frames sent because a key had left.", false,
 		func(s *relay.Snapshot) uint64 { return s.GoneDisconnected }},
-	{"peer_gone_not_here_frames", false,
+	{"peer_gone_not_here_frames", "PeerGone frames sent because a probed key was not here.", false,
 		func(s *relay.Snapshot) uint64 { return s.GoneNotHere }},
-	{"sclient_write_timeouts", false, func(s *relay.Snapshot) uint64 { return s.WriteTimeouts }},
+	{"sclient_write_timeouts", "Connections cut because they took nothing for too long.", false,
+		func(s *relay.Snapshot) uint64 { return s.WriteTimeouts }},
 
-	{"loops", true, func(s *relay.Snapshot) uint64 { return uint64(len(s.Loops)) }},
-	{"tcp_connections", true, func(s *relay.Snapshot) uint64 { return uint64(s.Connections) }},
-	{"tcp_accepts", false, func(s *relay.Snapshot) uint64 { return s.Accepts }},
-	{"http_connections", true, func(s *relay.Snapshot) uint64 { return uint64(s.InHTTP) }},
-	{"handshakes_in_flight", true,
+	{"loops", "Event loops of this relay.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(len(s.Loops)) }},
+	{"tcp_connections", "TCP connections that are open, in any stage.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.Connections) }},
+	{"tcp_accepts", "TCP connections accepted.", false,
+		func(s *relay.Snapshot) uint64 { return s.Accepts }},
+	{"http_connections", "Connections that the HTTP pages have.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.InHTTP) }},
+	{"handshakes_in_flight", "TLS handshakes that have begun and are not done.", true,
 		func(s *relay.Snapshot) uint64 { return uint64(s.InHandshake) }},
-	{"handshakes", false, func(s *relay.Snapshot) uint64 { return s.Handshakes }},
-	{"handshakes_failed", false, func(s *relay.Snapshot) uint64 { return s.HandshakesFailed }},
-	{"logins", false, func(s *relay.Snapshot) uint64 { return s.Logins }},
-	{"keepalives", false, func(s *relay.Snapshot) uint64 { return s.KeepAlives }},
-	{"queued_bytes", true, func(s *relay.Snapshot) uint64 { return uint64(s.QueuedBytes) }},
-	{"cross_loop_packets", false, func(s *relay.Snapshot) uint64 { return s.CrossLoop }},
-	{"flushes", false, func(s *relay.Snapshot) uint64 { return s.Flushes }},
-	{"flushed_packets", false, func(s *relay.Snapshot) uint64 { return s.FlushedFrames }},
-	{"peer_gone_overflow", false, func(s *relay.Snapshot) uint64 { return s.ReachedOverflow }},
+	{"handshakes", "TLS handshakes done.", false,
+		func(s *relay.Snapshot) uint64 { return s.Handshakes }},
+	{"handshakes_failed", "TLS handshakes that were refused.", false,
+		func(s *relay.Snapshot) uint64 { return s.HandshakesFailed }},
+	{"logins", "DERP logins that succeeded.", false,
+		func(s *relay.Snapshot) uint64 { return s.Logins }},
+	{"keepalives", "KeepAlive frames sent.", false,
+		func(s *relay.Snapshot) uint64 { return s.KeepAlives }},
+	{"queued_bytes", "Bytes that wait in send queues, bounded by -queue-budget.", true,
+		func(s *relay.Snapshot) uint64 { return uint64(s.QueuedBytes) }},
+	{"cross_loop_packets", "Packets whose destination belongs to another loop than the sender.", false,
+		func(s *relay.Snapshot) uint64 { return s.CrossLoop }},
+	{"flushes", "Send buffers built.", false,
+		func(s *relay.Snapshot) uint64 { return s.Flushes }},
+	{"flushed_packets", "Packets in the send buffers built.", false,
+		func(s *relay.Snapshot) uint64 { return s.FlushedFrames }},
+	{"peer_gone_overflow", "Pairs that were not remembered for PeerGone.", false,
+		func(s *relay.Snapshot) uint64 { return s.ReachedOverflow }},
 }
 
 // label names a value of a labelled metric.
@@ -77,6 +109,30 @@ type labelled struct {
 }
 
 var kinds = [2]string{"other", "disco"}
+
+// familyHelp is what the families with labels, and the process's own metrics, count.
+var familyHelp = map[string]string{
+	"derp_packets_received_kind": "Packets received from clients, by kind.",
+	"derp_packets_dropped":       "Packets not delivered, by reason and kind.",
+	"derp_bytes_dropped":         "Bytes of packets not delivered, by reason and kind.",
+	"derp_connections_ended":     "TCP connections that ended, by reason and by who ended them.",
+	"derper_tls_request_version": "TLS handshakes done, by version.",
+	"derp_loop_turns":            "Turns that the loop has run.",
+	"derp_loop_sleeps":           "Turns before which the loop found nothing to do and slept.",
+	"derp_loop_wakeups":          "System calls by which others woke the loop.",
+	"derp_loop_receives":         "Receive calls of the loop.",
+	"derp_loop_sends":            "Send calls of the loop.",
+	"derp_loop_sends_blocked":    "Sends that the kernel did not take whole at once.",
+	"derp_loop_accept_errors":    "Accepts that failed for want of descriptors or memory.",
+	"stun_requests":              "Datagrams to the STUN port, by what became of them.",
+	"stun_addrfamily":            "STUN requests, by address family of the sender.",
+	"stun_no_local_addr":         "STUN requests whose local address the kernel did not tell.",
+	"process_start_unix_time":    "When the process started, in seconds since 1970.",
+	"uptime_sec":                 "Seconds since the process started.",
+	"goroutines":                 "Goroutines that exist.",
+	"version":                    "The version of derpd, as a label.",
+	"go_version":                 "The version of Go that derpd was built with, as a label.",
+}
 
 // families returns the metrics with labels, by their Prometheus names.
 func families(s *relay.Snapshot) (all []labelled) {

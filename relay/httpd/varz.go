@@ -14,23 +14,16 @@ import (
 )
 
 // collector gives a snapshot of the relay to Prometheus.
-type collector struct {
-	cfg   Config
-	descs map[string]*prometheus.Desc
-}
-
-func newCollector(c Config) *collector {
-	return &collector{cfg: c, descs: map[string]*prometheus.Desc{}}
-}
+type collector struct{ cfg Config }
 
 // Describe implements prometheus.Collector; the collector is unchecked, since the families
 // come from tables.
-func (c *collector) Describe(chan<- *prometheus.Desc) {}
+func (c collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
-func (c *collector) Collect(out chan<- prometheus.Metric) {
+func (c collector) Collect(out chan<- prometheus.Metric) {
 	s := c.cfg.Snapshot()
-	send := func(name string, gauge bool, v float64, labels ...label) {
+	send := func(name, help string, gauge bool, v float64, labels ...label) {
 		kind := prometheus.CounterValue
 		if gauge {
 			kind = prometheus.GaugeValue
@@ -40,23 +33,23 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for i, l := range labels {
 			names[i], values[i] = l.name, l.value
 		}
-		desc := prometheus.NewDesc(name, "See the manual: "+name+".", names, nil)
+		desc := prometheus.NewDesc(name, help, names, nil)
 		out <- prometheus.MustNewConstMetric(desc, kind, v, values...)
 	}
 	for _, m := range derpMetrics {
-		send("derp_"+m.name, m.gauge, float64(m.value(&s)))
+		send("derp_"+m.name, m.help, m.gauge, float64(m.value(&s)))
 	}
-	for _, f := range families(&s) {
-		send(f.family, f.gauge, float64(f.value), f.labels...)
+	one := func(family string, gauge bool, v float64, labels ...label) {
+		send(family, familyHelp[family], gauge, v, labels...)
 	}
-	for _, f := range stunFamilies(c.cfg) {
-		send(f.family, f.gauge, float64(f.value), f.labels...)
+	for _, f := range append(families(&s), stunFamilies(c.cfg)...) {
+		one(f.family, f.gauge, float64(f.value), f.labels...)
 	}
-	send("process_start_unix_time", true, float64(started.Unix()))
-	send("uptime_sec", false, time.Since(started).Seconds())
-	send("goroutines", true, float64(runtime.NumGoroutine()))
-	send("version", true, 1, label{"version", c.cfg.Version})
-	send("go_version", true, 1, label{"version", runtime.Version()})
+	one("process_start_unix_time", true, float64(started.Unix()))
+	one("uptime_sec", false, time.Since(started).Seconds())
+	one("goroutines", true, float64(runtime.NumGoroutine()))
+	one("version", true, 1, label{"version", c.cfg.Version})
+	one("go_version", true, 1, label{"version", runtime.Version()})
 }
 
 // writeVars writes the JSON of derper's /debug/vars: the set "derp" with its type prefixes,
