@@ -96,13 +96,13 @@ func TestRefusedStarts(t *testing.T) {
 	}
 }
 
-// A protection that derper has and derpd lacks is refused, never silently left out.
+// A protection that is asked for and cannot be had is refused, never silently left out.
 func TestMissingProtectionsAreRefused(t *testing.T) {
 	t.Parallel()
-	derpdOnly(t, "has them")
+	derpdOnly(t, "says so in other words")
 	for _, flag := range []string{
-		"-verify-clients", "-verify-client-url=http://127.0.0.1:1/", "-mesh-with=other.test",
-		"-accept-connection-limit=10", "-rate-config=rates.json",
+		"-mesh-with=other.test", "-rate-config=missing.json", "-secrets-url=https://setec.test",
+		"-verify-client-url=nonsense", "-disallow-app-names=,",
 	} {
 		r, good := harness.Prepare(t, harness.Options{})
 		end := harness.RunToEnd(t, r.Kind, r.Dir, append(good, flag)...)

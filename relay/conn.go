@@ -127,6 +127,9 @@ func (l *loop) endErr(c *conn, why Reason, tlsErr error) {
 
 // drain ends a connection once everything pending has been sent.
 func (l *loop) drain(c *conn, why Reason) {
+	if c.phase != phaseDrain {
+		l.n.Draining++
+	}
 	c.phase = phaseDrain
 	c.drainWhy = why
 	l.poll.SetTimeout(c.h, drainTimeout)
@@ -163,8 +166,11 @@ func (l *loop) endOfStream(c *conn) {
 // forget frees what a connection holds and takes it out of the registry. The slot stays
 // until Closed.
 func (l *loop) forget(c *conn, why Reason) {
-	if c.phase == phaseDrain && why == EndPeerReset {
-		why = c.drainWhy // the reason we had came first
+	if c.phase == phaseDrain {
+		l.n.Draining--
+		if why == EndPeerReset || why == EndShutdown {
+			why = c.drainWhy // the reason we had came first
+		}
 	}
 	l.n.Ends[why]++
 	if why == EndWriteTimeout {

@@ -45,6 +45,7 @@ type Counters struct {
 	Connections         int // gauges: TCP connections of this loop
 	Clients, Home, Poor int // logged in; thereof at home here; not ideal
 	InHandshake, InHTTP int
+	Draining            int // ended by us, with bytes still to be sent
 	QueuedBytes         int64
 }
 
@@ -106,6 +107,7 @@ func (c *Counters) add(o *Counters) {
 	c.Poor += o.Poor
 	c.InHandshake += o.InHandshake
 	c.InHTTP += o.InHTTP
+	c.Draining += o.Draining
 	c.QueuedBytes += o.QueuedBytes
 }
 

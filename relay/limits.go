@@ -70,6 +70,9 @@ const (
 	loginTimeout     = 10 * time.Second // upgrade to ClientInfo
 	drainTimeout     = 5 * time.Second  // last bytes of a connection that we end
 
+	// drainLook is how often a shutdown looks whether last bytes have been sent.
+	drainLook = 5 * time.Millisecond
+
 	// lingerTimeout is how long a refused HTTP request is read on behind the answer; the
 	// same as in net/http.
 	lingerTimeout = 500 * time.Millisecond

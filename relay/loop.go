@@ -232,6 +232,7 @@ func (l *loop) snapshot() (Counters, netpoll.Stats) {
 func (l *loop) shutdown() {
 	for _, c := range l.conns {
 		if c != nil && c.phase != phaseDead {
+			l.flush(c) // what was posted just now has not left yet
 			l.end(c, EndShutdown)
 		}
 	}

@@ -203,6 +203,10 @@ func (s *Server) Snapshot() Snapshot {
 // ctx allows, then each loop sends its goodbyes (TLS close_notify) and stops.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
+	// The last responses are with the loops now, which still have to send them.
+	for ctx.Err() == nil && s.Snapshot().Draining > 0 {
+		time.Sleep(drainLook)
+	}
 	for _, l := range s.loops {
 		l.poll.Post(l.shutdown)
 		l.poll.Stop()
