@@ -128,7 +128,7 @@ func (b *bridge) post(fn func(l *loop, c *conn)) bool {
 
 // resume gives the connection back to the loop, to go on as DERP. rest is what net/http
 // had read beyond the request.
-func (b *bridge) resume(v upgrade.Verdict, rest []byte) {
+func (b *bridge) resume(v upgrade.Verdict, ws, rest []byte) {
 	b.post(func(l *loop, c *conn) {
 		b.mu.Lock()
 		rest = append(rest, b.in...)
@@ -138,7 +138,7 @@ func (b *bridge) resume(v upgrade.Verdict, rest []byte) {
 		if paused {
 			l.poll.ResumeReceive(c.h)
 		}
-		l.upgrade(c, v, rest)
+		l.upgrade(c, v, ws, rest)
 	})
 }
 

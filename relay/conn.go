@@ -9,7 +9,9 @@ import (
 	"derpd/relay/block"
 	"derpd/relay/derp"
 	"derpd/relay/queue"
+	"derpd/relay/ratelimit"
 	"derpd/relay/registry"
+	"derpd/relay/websock"
 	"derpd/tlsengine"
 )
 
@@ -28,6 +30,10 @@ const (
 	phaseLogin                  // upgraded; ClientInfo is awaited or being opened
 	phaseOpen                   // logged in
 	phaseDrain                  // we end it once what is pending has been sent
+	phaseConnect                // our link to a mesh peer: connecting
+	phaseLinkHead               // upgrade requested
+	phaseLinkKey                // ServerKey awaited
+	phaseLink                   // logged in there, or about to be
 	phaseDead                   // closed by us; only Sent and Closed are still to come
 )
 
@@ -46,6 +52,7 @@ type conn struct {
 	lingers  bool   // in phaseDrain: all has been sent, the peer's FIN is awaited
 	pongs    uint8  // in ctl
 
+	ws  *websock.Reader    // nil: DERP without WebSocket around it
 	tls *tlsengine.Session // nil: plain TCP, or not there yet
 	raw *block.Block       // the beginning of a TLS record, or what waits for a login
 	in  *block.Block       // the beginning of an HTTP head or of a frame
@@ -63,15 +70,24 @@ type conn struct {
 	state  *tls.ConnectionState // until the first request has been read
 	login  *login
 	bridge *bridge
+	link   *link // we dialled: the connection is ours to a mesh peer
 	client *client
 }
 
 // client is a logged-in connection: what other loops may know of it, and its queues.
 type client struct {
+	sender // its key is never written after login and read by every loop; the rest is the owner's
+
 	// Never written after login; read by every loop.
-	key  derp.Key
-	loop *loop
-	h    netpoll.Handle
+	loop   *loop
+	h      netpoll.Handle
+	remote netip.AddrPort
+	info   derp.ClientInfo
+	flags  derp.PresentFlags
+	mesh   bool // it presented the mesh key
+	link   bool // not a client at all, but our own connection to a mesh peer
+
+	events []presenceEvent // under presence.mu: a watcher's, not taken yet
 
 	inbox queue.Inbox // pushed to by any loop
 	// arrived: the client is on its loop's list of arrivals. Set by the pusher that puts it
@@ -84,18 +100,26 @@ type client struct {
 	route *registry.Route[client]
 	q     queue.Queue
 
-	last   *registry.Route[client] // route of the last destination
-	lastTo *client                 // its active connection, known to be in reached
-	// reached holds, by loop, the connections that have been sent a packet of this one:
-	// they are told when the key leaves.
-	reached []handleSet
-
-	info     derp.ClientInfo
+	watching bool
+	pending  []presenceEvent       // a watcher's, still to be encoded
+	reaches  map[derp.Key]struct{} // a link's: keys that the other node has announced
 	home     bool
 	notHere  bucket
+	rate     ratelimit.Bucket
+	resumeAt int64 // receiving is paused until then, for its rate; 0: it is not
 	since    int64 // login time
 	received KindCount
 	sent     KindCount
+}
+
+// sender is the book of a key that sends: where its last packet went, and whom it reached.
+type sender struct {
+	key    derp.Key
+	last   *registry.Route[client] // route of the last destination
+	lastTo *client                 // its active connection, known to be in reached
+	// reached holds, by loop, the connections that have been sent a packet of this key:
+	// they are told when it leaves.
+	reached []handleSet
 }
 
 // end closes a connection for a reason that is not the kernel's: what fits in one send is
@@ -192,6 +216,9 @@ func (l *loop) forget(c *conn, why Reason) {
 	l.returnBudget(c)
 	if c.client != nil {
 		l.leave(c)
+	}
+	if c.link != nil {
+		l.linkDown(c, why)
 	}
 	for _, b := range []**block.Block{&c.raw, &c.in, &c.ctl} {
 		if *b != nil {

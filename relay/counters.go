@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"derpd/netpoll"
@@ -14,10 +15,12 @@ type KindCount struct{ Frames, Bytes uint64 }
 // Counters are what one loop counts. They are plain numbers of the loop that owns them; a
 // reader gets a copy that the loop itself has made (Server.Snapshot).
 type Counters struct {
-	Accepts  uint64 // TCP connections
-	Logins   uint64 // DERP connections
-	Upgrades uint64 // HTTP upgrades to DERP, fast starts included
-	HTTP     uint64 // connections handed to the HTTP server
+	Accepts    uint64 // TCP connections
+	Logins     uint64 // DERP connections
+	Upgrades   uint64 // HTTP upgrades to DERP, fast starts included
+	WebSockets uint64 // upgrades to DERP over WebSocket
+	RateWaits  uint64 // pauses of reading for a client's rate
+	HTTP       uint64 // connections handed to the HTTP server
 
 	Handshakes       uint64 // TLS handshakes done
 	HandshakesFailed uint64
@@ -42,6 +45,11 @@ type Counters struct {
 	FlushedFrames       uint64 // packets in them
 	Drops               [dropReasonCount][2]KindCount
 	Ends                [reasonCount]uint64
+	ForwardedOut        uint64 // packets given to mesh peers
+	ForwardedIn         uint64
+	LinkSent            uint64 // ForwardPacket frames that the kernel has taken
+	MultiCreated        uint64 // keys that came to be reached by a second mesh peer
+	MultiDeleted        uint64
 	Connections         int // gauges: TCP connections of this loop
 	Clients, Home, Poor int // logged in; thereof at home here; not ideal
 	InHandshake, InHTTP int
@@ -76,7 +84,7 @@ func (c *Counters) add(o *Counters) {
 	sum := func(dst, src *uint64) { *dst += *src }
 	for _, p := range [][2]*uint64{
 		{&c.Accepts, &o.Accepts}, {&c.Logins, &o.Logins}, {&c.Upgrades, &o.Upgrades},
-		{&c.HTTP, &o.HTTP}, {&c.Handshakes, &o.Handshakes},
+		{&c.WebSockets, &o.WebSockets}, {&c.RateWaits, &o.RateWaits}, {&c.HTTP, &o.HTTP}, {&c.Handshakes, &o.Handshakes},
 		{&c.HandshakesFailed, &o.HandshakesFailed},
 		{&c.TLS[0], &o.TLS[0]}, {&c.TLS[1], &o.TLS[1]},
 		{&c.BytesReceived, &o.BytesReceived}, {&c.BytesSent, &o.BytesSent},
@@ -88,6 +96,9 @@ func (c *Counters) add(o *Counters) {
 		{&c.KeepAlives, &o.KeepAlives}, {&c.GoneDisconnected, &o.GoneDisconnected},
 		{&c.GoneNotHere, &o.GoneNotHere}, {&c.ReachedOverflow, &o.ReachedOverflow},
 		{&c.WriteTimeouts, &o.WriteTimeouts}, {&c.DupConnections, &o.DupConnections},
+		{&c.ForwardedOut, &o.ForwardedOut}, {&c.ForwardedIn, &o.ForwardedIn},
+		{&c.LinkSent, &o.LinkSent}, {&c.MultiCreated, &o.MultiCreated},
+		{&c.MultiDeleted, &o.MultiDeleted},
 		{&c.Flushes, &o.Flushes}, {&c.FlushedFrames, &o.FlushedFrames},
 	} {
 		sum(p[0], p[1])
@@ -115,7 +126,8 @@ func (c *Counters) add(o *Counters) {
 type Snapshot struct {
 	Counters
 	registry.Counts
-	Loops []netpoll.Stats // by loop
+	Watchers int             // mesh peers that watch this node
+	Loops    []netpoll.Stats // by loop
 }
 
 // shared are the process-wide bounds that loops draw on. Touched at accept, handshake and
@@ -125,4 +137,30 @@ type shared struct {
 	handshakes  atomic.Int64 // in flight
 	http        atomic.Int64 // handed to the HTTP server
 	preLogin    atomic.Int64 // bytes of long ClientInfo frames
+	accepts     acceptBucket
+}
+
+// acceptBucket bounds the rate of new connections of all loops.
+type acceptBucket struct {
+	mu     sync.Mutex
+	tokens float64
+	at     int64 // loop time of the last look; 0: none yet
+}
+
+// take removes a token if there is one.
+func (b *acceptBucket) take(now int64, cfg *Config) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	burst := float64(max(cfg.AcceptBurst, 1))
+	if b.at == 0 {
+		b.tokens = burst
+	} else if now > b.at {
+		b.tokens = min(burst, b.tokens+float64(now-b.at)/1e9*cfg.AcceptsPerSecond)
+	}
+	b.at = max(now, b.at, 1)
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
 }

@@ -3,11 +3,27 @@ package relay
 import (
 	"derpd/relay/block"
 	"derpd/relay/queue"
+	"derpd/relay/websock"
 	"derpd/tlsengine"
 )
 
-// control appends bytes of the relay's own, which go out ahead of queued packets.
+// control appends bytes of the relay's own, which go out ahead of queued packets: as a
+// message of their own where WebSocket is spoken.
 func (l *loop) control(c *conn, b []byte) {
+	for c.ws != nil && len(b) > 0 {
+		part := b[:min(len(b), websock.MessageMax)]
+		b = b[len(part):]
+		var head [websock.HeaderMax]byte
+		l.unframed(c, websock.AppendHeader(head[:0], len(part)))
+		l.unframed(c, part)
+	}
+	if len(b) > 0 {
+		l.unframed(c, b)
+	}
+}
+
+// unframed is control without a WebSocket message around it.
+func (l *loop) unframed(c *conn, b []byte) {
 	have := 0
 	if c.ctl != nil {
 		have = len(c.ctl.Buf)
@@ -53,6 +69,10 @@ func (l *loop) sentFrames(c *conn) {
 		if n == 0 {
 			continue
 		}
+		if c.client != nil && c.client.link {
+			l.n.LinkSent += uint64(n)
+			continue
+		}
 		bytes := c.outBytes[k] - n*packetOverhead
 		l.n.PacketsSent += uint64(n)
 		l.n.BytesSent += uint64(bytes)
@@ -68,6 +88,9 @@ func (l *loop) sentFrames(c *conn) {
 // control frames, then disco and data within flushBytesMax. nil if nothing waits.
 func (l *loop) fill(c *conn) *block.Block {
 	cl := c.client
+	if cl != nil && len(cl.pending) > 0 && (c.ctl == nil || len(c.ctl.Buf) < presenceBytesMax) {
+		l.encodeEvents(c)
+	}
 	waiting := 0
 	if cl != nil && !cl.q.Empty() {
 		if d := cl.q.Expire(&l.q, l.poll.Now()-int64(queue.AgeMax)); d.Any() {
@@ -83,8 +106,11 @@ func (l *loop) fill(c *conn) *block.Block {
 	if waiting+ctl == 0 && !tlsControl {
 		return nil
 	}
-	s := sealer{tls: c.tls}
+	s := sealer{tls: c.tls, ws: c.ws != nil}
 	room := waiting + ctl
+	if s.ws && waiting > 0 {
+		room += min(cl.q.Len()+1, waiting/packetOverhead+1) * 2 * websock.HeaderMax
+	}
 	if c.tls != nil {
 		room += (room/tlsengine.MaxPlaintext + sparedRecords) * c.tls.Overhead()
 	}
@@ -123,7 +149,7 @@ func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) {
 		if !ok {
 			break
 		}
-		s.write(f.Data)
+		s.frame(f.Data)
 		room -= len(f.Data)
 		f.Block.Free(&l.q.Blocks)
 	}
@@ -137,7 +163,7 @@ func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) {
 func (l *loop) take(c *conn, cl *client, s *sealer, k queue.Kind, most int, room *int) {
 	for n := cl.q.Head(k); n > 0 && n <= most; n = cl.q.Head(k) {
 		f, _ := cl.q.Pop(&l.q, k)
-		s.write(f.Data)
+		s.frame(f.Data)
 		f.Block.Free(&l.q.Blocks)
 		c.outFrames[k]++
 		c.outBytes[k] += int32(n)
@@ -150,9 +176,29 @@ func (l *loop) take(c *conn, cl *client, s *sealer, k queue.Kind, most int, room
 // TLS it only appends.
 type sealer struct {
 	tls   *tlsengine.Session
+	ws    bool // each frame becomes a WebSocket message
 	buf   []byte
 	start int // of the record being filled
 	room  int // plaintext that still fits it; 0: none is open
+}
+
+// frame writes one queued frame.
+func (s *sealer) frame(p []byte) {
+	for s.ws && len(p) > websock.MessageMax {
+		s.message(p[:websock.MessageMax])
+		p = p[websock.MessageMax:]
+	}
+	if s.ws {
+		s.message(p)
+		return
+	}
+	s.write(p)
+}
+
+func (s *sealer) message(p []byte) {
+	var head [websock.HeaderMax]byte
+	s.write(websock.AppendHeader(head[:0], len(p)))
+	s.write(p)
 }
 
 func (s *sealer) write(p []byte) {

@@ -21,11 +21,18 @@ func (l *loop) command(c *conn, t derp.FrameType, payload []byte) bool {
 		l.ping(c, payload)
 	case derp.FrameNotePreferred:
 		l.notePreferred(c.client, payload)
-	default: // WatchConns, ForwardPacket, ClosePeer: for holders of the mesh key
-		l.end(c, EndNotPermitted)
-		return false
+	default: // for holders of the mesh key
+		if !c.client.mesh {
+			l.end(c, EndNotPermitted)
+			return false
+		}
+		if t == derp.FrameWatchConns {
+			l.watch(c.client)
+		} else {
+			l.closePeer(derp.Key(payload))
+		}
 	}
-	return true
+	return c.phase != phaseDead
 }
 
 // ping answers with the first eight bytes. Only a few answers wait for a peer that does not

@@ -58,12 +58,12 @@ func (s *handleSet) has(h netpoll.Handle) bool {
 	return false
 }
 
-// reach remembers that to has been sent a packet of cl.
-func (l *loop) reach(cl *client, to *client) {
-	if cl.reached == nil {
-		cl.reached = make([]handleSet, len(l.srv.loops))
+// reach remembers that to has been sent a packet of s.
+func (l *loop) reach(s *sender, to *client) {
+	if s.reached == nil {
+		s.reached = make([]handleSet, len(l.srv.loops))
 	}
-	if !cl.reached[to.loop.poll.ID()].add(to.h) {
+	if !s.reached[to.loop.poll.ID()].add(to.h) {
 		l.n.ReachedOverflow++
 	}
 }
@@ -75,11 +75,11 @@ type goneWork struct {
 	next int // slot to go on with
 }
 
-// depart ends the bookkeeping of a client that left. If the key has another connection
-// here, that one inherits whom to tell; otherwise every loop gets its part of the set.
-func (l *loop) depart(cl *client, survivor *client) {
-	reached := cl.reached
-	cl.reached, cl.last, cl.lastTo = nil, nil, nil
+// depart ends the bookkeeping of a key that left. If it has another connection here, that
+// one inherits whom to tell; otherwise every loop gets its part of the set.
+func (l *loop) depart(s *sender, survivor *client) {
+	reached := s.reached
+	s.reached, s.last, s.lastTo = nil, nil, nil
 	if reached == nil {
 		return
 	}
@@ -91,7 +91,7 @@ func (l *loop) depart(cl *client, survivor *client) {
 		if reached[id].n == 0 {
 			continue
 		}
-		work := goneWork{key: cl.key, set: reached[id]}
+		work := goneWork{key: s.key, set: reached[id]}
 		if o := l.srv.loops[id]; o == l {
 			l.gone = append(l.gone, work)
 			l.poll.Wake()
@@ -106,21 +106,26 @@ func (l *loop) depart(cl *client, survivor *client) {
 // inherit merges what a closed connection of the same key had reached.
 func (l *loop) inherit(cl *client, reached []handleSet) {
 	if cl.conn == nil { // it left meanwhile and was perhaps the last
-		l.depart(&client{key: cl.key, reached: reached}, l.present(&cl.key))
+		l.depart(&sender{key: cl.key, reached: reached}, l.present(&cl.key))
 		return
 	}
-	if cl.reached == nil {
-		cl.reached = reached
+	l.merge(&cl.sender, reached)
+}
+
+// merge adds sets to a book.
+func (l *loop) merge(s *sender, reached []handleSet) {
+	if s.reached == nil {
+		s.reached = reached
 		return
 	}
 	for id := range reached {
 		// The smaller goes into the larger: a hub that reconnects has a large old set and a
 		// small new one, and this is one turn's work.
-		if reached[id].n > cl.reached[id].n {
-			reached[id], cl.reached[id] = cl.reached[id], reached[id]
+		if reached[id].n > s.reached[id].n {
+			reached[id], s.reached[id] = s.reached[id], reached[id]
 		}
 		for _, h := range reached[id].slots {
-			if h != 0 && !cl.reached[id].add(h) {
+			if h != 0 && !s.reached[id].add(h) {
 				l.n.ReachedOverflow++
 			}
 		}

@@ -13,10 +13,9 @@ import (
 // takes them, steps the coroutine and posts what comes out. A stalled peer costs memory,
 // not a worker.
 type handshake struct {
-	srv    *Server
-	h      netpoll.Handle
-	local  net.Addr
-	remote net.Addr
+	srv   *Server
+	h     netpoll.Handle
+	start func() (Handshaker, error) // makes it, on a worker
 
 	mu     sync.Mutex
 	in     []byte // fed by the loop, not taken by a worker yet
@@ -87,14 +86,34 @@ func (l *loop) beginHandshake(c *conn, hello []byte) {
 		l.end(c, EndHandshakeCap)
 		return
 	}
-	hs := &handshake{srv: s, h: c.h, remote: net.TCPAddrFromAddrPort(c.remote)}
-	if local, err := l.poll.LocalAddr(c.h); err == nil {
-		hs.local = net.TCPAddrFromAddrPort(local)
+	hs := &handshake{srv: s, h: c.h}
+	var local net.Addr
+	remote := net.TCPAddrFromAddrPort(c.remote)
+	if a, err := l.poll.LocalAddr(c.h); err == nil {
+		local = net.TCPAddrFromAddrPort(a)
 	}
+	hs.start = func() (Handshaker, error) { return s.cfg.NewHandshake(local, remote), nil }
 	c.hs = hs
 	c.phase = phaseHandshake
 	l.n.InHandshake++
 	hs.feed(hello)
+}
+
+// beginClientHandshake starts TLS on a connection that we dialled: a worker makes the first
+// flight.
+func (l *loop) beginClientHandshake(c *conn, name string) {
+	s := l.srv
+	s.shared.handshakes.Add(1)
+	hs := &handshake{srv: s, h: c.h}
+	hs.start = func() (Handshaker, error) { return s.cfg.Mesh.NewHandshake(name) }
+	c.hs = hs
+	l.n.InHandshake++
+	hs.mu.Lock()
+	ok := hs.schedule()
+	hs.mu.Unlock()
+	if !ok {
+		l.end(c, EndHandshakeCap)
+	}
 }
 
 // feed hands bytes to the handshake; ok is false when the peer sends more than one can need.
@@ -134,20 +153,8 @@ func (hs *handshake) run() {
 		hs.srv.shared.handshakes.Add(-1)
 		return // queued stays true: never run again
 	}
-	if hs.hs == nil {
-		hs.hs = hs.srv.cfg.NewHandshake(hs.local, hs.remote)
-	}
-	out, done, err := hs.hs.Step(in)
-	r := stepped{out: append([]byte(nil), out...), err: err}
-	switch {
-	case err != nil:
-		hs.hs.Stop()
-	case done:
-		r.tls = new(tlsengine.Session)
-		r.rest, r.state, r.err = hs.hs.Finish(r.tls)
-		r.rest = append([]byte(nil), r.rest...)
-	}
-	over := done || r.err != nil
+	r := hs.step(in)
+	over := r.tls != nil || r.err != nil
 	if over || full || len(r.out) > 0 { // told before another worker can take the next step
 		l := hs.srv.loops[hs.h.Loop()]
 		l.poll.Post(func() { l.handshakeStepped(hs, r) })
@@ -162,6 +169,29 @@ func (hs *handshake) run() {
 	if len(hs.in) > 0 || hs.ended {
 		hs.schedule()
 	}
+}
+
+// step feeds the coroutine once and takes the session out when it is done.
+func (hs *handshake) step(in []byte) (r stepped) {
+	if hs.hs == nil {
+		if hs.hs, r.err = hs.start(); r.err != nil {
+			return r
+		}
+	}
+	out, done, err := hs.hs.Step(in)
+	r.out, r.err = append([]byte(nil), out...), err
+	switch {
+	case err != nil:
+		hs.hs.Stop()
+	case done:
+		r.tls = new(tlsengine.Session)
+		r.rest, r.state, r.err = hs.hs.Finish(r.tls)
+		r.rest = append([]byte(nil), r.rest...)
+		if r.err != nil {
+			r.tls = nil
+		}
+	}
+	return r
 }
 
 // stepped is what one step of a handshake gave.
@@ -197,6 +227,10 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		l.n.HandshakesFailed++
 		l.srv.log.Debug("handshake failed", "remote", c.remote, "error", r.err)
 		l.endHandshake(c)
+		if c.link != nil {
+			l.endLink(c, "TLS: "+r.err.Error())
+			return
+		}
 		l.drain(c, EndHandshakeFailed)
 	case r.tls != nil:
 		l.n.Handshakes++
@@ -211,9 +245,13 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 			c.unsealed = uint32(len(c.ctl.Buf))
 		}
 		c.tls = r.tls
-		c.state = &r.state
-		c.phase = phaseRequest
-		l.poll.SetTimeout(c.h, requestTimeout)
+		if c.link != nil {
+			l.linkRequest(c)
+		} else {
+			c.state = &r.state
+			c.phase = phaseRequest
+			l.poll.SetTimeout(c.h, requestTimeout)
+		}
 		if len(rest) > 0 {
 			l.records(c, rest)
 		}

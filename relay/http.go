@@ -2,12 +2,14 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 
 	"derpd/relay/upgrade"
+	"derpd/relay/websock"
 )
 
 // inlet is the listener through which bridges reach net/http.
@@ -65,18 +67,34 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	v := upgrade.Judge(r)
 	switch v.Kind {
-	case upgrade.DERP: // a later request on a kept-alive connection
+	case upgrade.DERP, upgrade.WebSocket: // a later request on a kept-alive connection
+		var ws []byte
+		if v.Kind == upgrade.WebSocket {
+			var err error
+			if ws, err = websock.Accept(r); err != nil {
+				refuseWebSocket(w, r, err)
+				return
+			}
+		}
 		_, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			http.Error(w, "the connection cannot be switched: "+err.Error(), 500)
 			return
 		}
 		rest, _ := rw.Reader.Peek(rw.Reader.Buffered())
-		b.resume(v, append([]byte(nil), rest...))
-	case upgrade.WebSocket:
-		http.Error(w, "DERP over WebSocket is not offered here", http.StatusNotImplemented)
+		b.resume(v, ws, append([]byte(nil), rest...))
 	default:
 		w.Header().Set("Upgrade", "DERP")
 		http.Error(w, "DERP requires connection upgrade", http.StatusUpgradeRequired)
 	}
+}
+
+// refuseWebSocket says what is wrong with an opening handshake.
+func refuseWebSocket(w http.ResponseWriter, r *http.Request, err error) {
+	var refusal *websock.Refusal
+	if errors.As(err, &refusal) {
+		refusal.ServeHTTP(w, r)
+		return
+	}
+	http.Error(w, err.Error(), http.StatusBadRequest)
 }

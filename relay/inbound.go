@@ -113,8 +113,17 @@ func (l *loop) badRecord(c *conn, err error) {
 	}
 }
 
-// plaintext deals with bytes of the stream by phase.
+// plaintext deals with bytes of the stream: those of WebSocket messages are taken out first.
 func (l *loop) plaintext(c *conn, p []byte) {
+	if c.ws != nil {
+		l.messages(c, p)
+		return
+	}
+	l.stream(c, p)
+}
+
+// stream deals with bytes by phase.
+func (l *loop) stream(c *conn, p []byte) {
 	switch c.phase {
 	case phaseOpen:
 		l.frames(c, p)
@@ -124,6 +133,8 @@ func (l *loop) plaintext(c *conn, p []byte) {
 		l.loginBytes(c, p)
 	case phaseHTTP:
 		c.bridge.deliver(l, c, p)
+	case phaseLinkHead, phaseLinkKey, phaseLink:
+		l.linkBytes(c, p)
 	}
 }
 
@@ -158,6 +169,7 @@ func (l *loop) frames(c *conn, p []byte) {
 		whole := derp.HeaderLen + n
 		if !known(t) {
 			l.n.UnknownFrames++
+			l.charge(c, n)
 			have := min(whole, len(p))
 			c.skip = uint32(whole - have)
 			p = p[have:]
@@ -196,6 +208,7 @@ func (l *loop) completeFrame(c *conn, p []byte) (rest []byte, ok bool) {
 		}
 		if !known(t) {
 			l.n.UnknownFrames++
+			l.charge(c, n)
 			c.in.Free(&l.q.Blocks)
 			c.in = nil
 			skip := min(n, len(p))
@@ -236,8 +249,13 @@ func (l *loop) checkFrame(c *conn, t derp.FrameType, n int) bool {
 // block that holds it, which then belongs to this function; otherwise the frame stays where
 // it is until the turn ends.
 func (l *loop) frame(c *conn, t derp.FrameType, f []byte, b *block.Block) bool {
-	if t == derp.FrameSendPacket {
+	l.charge(c, len(f)-derp.HeaderLen)
+	switch {
+	case t == derp.FrameSendPacket:
 		l.sendPacket(c.client, f, b)
+		return true
+	case t == derp.FrameForwardPacket && c.client.mesh:
+		l.forwardPacket(c, f, b)
 		return true
 	}
 	ok := l.command(c, t, f[derp.HeaderLen:])

@@ -36,6 +36,17 @@ const (
 	// delay probes, while forged disco cannot starve data either.
 	flushDiscoBytes = 8 << 10
 
+	// presenceBytesMax is how much of a watcher's list is encoded at a time, and
+	// presenceFrameMax the longest PeerPresent frame.
+	presenceBytesMax = 32 << 10
+	presenceFrameMax = 512
+
+	// remotesMax bounds the keys of other nodes whose correspondents a loop remembers.
+	remotesMax = 64 << 10
+
+	// lostSlice is how many keys of a lost mesh link a loop forgets a turn.
+	lostSlice = 64
+
 	// sparedRecords is room, in record overheads, for the record that is not full and for
 	// two KeyUpdate records (27 bytes each).
 	sparedRecords = 8
@@ -68,6 +79,7 @@ const (
 	handshakeTimeout = 10 * time.Second // TCP accept to end of TLS handshake
 	requestTimeout   = 30 * time.Second // silence after TLS, as net/http's read timeout
 	loginTimeout     = 10 * time.Second // upgrade to ClientInfo
+	admitTimeout     = 30 * time.Second // the admission check, whose own limits are shorter
 	drainTimeout     = 5 * time.Second  // last bytes of a connection that we end
 
 	// drainLook is how often a shutdown looks whether last bytes have been sent.
@@ -77,12 +89,21 @@ const (
 	// same as in net/http.
 	lingerTimeout = 500 * time.Millisecond
 
+	meshDialTimeout  = 10 * time.Second
+	meshRetry        = 5 * time.Second // as upstream
+	meshWriteTimeout = 30 * time.Second
+	meshSilence      = 2 * time.Minute // a link without a frame, keepalives included
+
 	keepAliveEvery  = 60 * time.Second
 	keepAliveJitter = 5 * time.Second
 
 	// homeSettles is how long after the login a client's choice of home is its first and not
 	// a move, as upstream counts.
 	homeSettles = 5 * time.Second
+
+	// rateLookEvery is how often a client that is held back for its rate is looked at: new
+	// limits apply to it no later.
+	rateLookEvery = time.Second
 
 	// idleAfter is how long a connection must be silent before its AES key schedules
 	// (2.5 KB) are dropped; they cost 3 µs to make again.

@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 
 	"derpd/netpoll"
+	"derpd/relay/admit"
+	"derpd/relay/block"
 	"derpd/relay/derp"
 )
 
@@ -24,8 +26,8 @@ type loggedIn struct {
 // loginBytes collects the ClientInfo frame, as it arrives: nothing is allocated for what a
 // stranger announces.
 func (l *loop) loginBytes(c *conn, p []byte) {
-	if c.login != nil {
-		l.stash(c, p)
+	if c.login != nil { // only with WebSocket: messages behind the one with the ClientInfo
+		l.stashIn(c, &c.in, p)
 		return
 	}
 	if !l.collect(c, p) {
@@ -96,10 +98,14 @@ func (l *loop) stash(c *conn, b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	dst := &c.raw
 	if c.tls == nil {
-		dst = &c.in
+		l.stashIn(c, &c.in, b)
+		return
 	}
+	l.stashIn(c, &c.raw, b)
+}
+
+func (l *loop) stashIn(c *conn, dst **block.Block, b []byte) {
 	have := 0
 	if *dst != nil {
 		have = len((*dst).Buf)
@@ -126,19 +132,52 @@ func (s *Server) openLogin(lg *login) (r loggedIn) {
 	return r
 }
 
-// loginOpened registers the client. ServerInfo goes out ahead of any packet, because
-// control bytes go ahead of the queue.
+// loginOpened has the login checked, where that is asked for; mesh peers are exempt.
 func (l *loop) loginOpened(h netpoll.Handle, lg *login, r loggedIn) {
 	c := l.at(h)
 	if c == nil || c.login != lg {
 		return
 	}
-	c.login = nil
 	if r.err != nil {
+		c.login = nil
 		l.srv.log.Debug("login refused", "remote", c.remote, "error", r.err)
 		l.end(c, EndLoginBox)
 		return
 	}
+	mesh := !l.srv.cfg.Mesh.Key.IsZero() && l.srv.cfg.Mesh.Key.Equal(r.info.MeshKey)
+	if l.srv.cfg.Admit == nil || mesh {
+		l.admitted(c, r, mesh)
+		return
+	}
+	l.poll.SetTimeout(h, admitTimeout)
+	req := admit.Request{Key: r.key, Remote: c.remote, AppName: r.info.AppName}
+	if !l.srv.cfg.Admit.Submit(req, func(ok bool, why admit.Reason) {
+		l.poll.Post(func() { l.judged(h, lg, r, ok, why) })
+	}) {
+		l.end(c, EndAdmissionBusy)
+	}
+}
+
+// judged goes on with a login that has been checked.
+func (l *loop) judged(h netpoll.Handle, lg *login, r loggedIn, ok bool, why admit.Reason) {
+	c := l.at(h)
+	if c == nil || c.login != lg {
+		return
+	}
+	if !ok {
+		l.srv.log.Debug("login not admitted", "remote", c.remote, "key", r.key,
+			"reason", why.String())
+		l.end(c, EndNotAdmitted)
+		return
+	}
+	l.admitted(c, r, false)
+}
+
+// admitted registers the client. ServerInfo goes out ahead of any packet, because control
+// bytes go ahead of the queue.
+func (l *loop) admitted(c *conn, r loggedIn, mesh bool) {
+	h := c.h
+	c.login = nil
 	c.paused = false
 	l.poll.ResumeReceive(h)
 	l.poll.SetReceiveMax(h, 0)
@@ -146,10 +185,16 @@ func (l *loop) loginOpened(h netpoll.Handle, lg *login, r loggedIn) {
 	c.keepAt = l.poll.Now() + l.keepAlivePause()
 	c.active = true
 	l.poll.SetTimeout(h, idleAfter)
-	cl := &client{key: r.key, loop: l, h: h, conn: c, info: r.info, since: l.poll.Now()}
+	cl := &client{sender: sender{key: r.key}, loop: l, h: h, conn: c, remote: c.remote,
+		info: r.info, since: l.poll.Now()}
+	cl.mesh = mesh
+	cl.flags = presentFlags(cl.mesh, r.info.IsProber, c.poor)
+	cl.info.MeshKey = derp.MeshKey{}
+	if cl.mesh {
+		l.poll.SetWriteTimeout(h, meshWriteTimeout)
+	}
 	c.client = cl
-	var members int
-	cl.route, members = l.srv.keys.Add((*[32]byte)(&cl.key), cl)
+	members := l.join(cl)
 	l.n.Logins++
 	l.n.Clients++
 	if members > 1 {
@@ -178,14 +223,17 @@ func (l *loop) loginOpened(h netpoll.Handle, lg *login, r loggedIn) {
 func (l *loop) leave(c *conn) {
 	cl := c.client
 	c.client = nil
-	l.n.Clients--
-	if cl.home {
-		l.n.Home--
+	var survivor *client
+	if !cl.link {
+		l.n.Clients--
+		if cl.home {
+			l.n.Home--
+		}
+		if c.poor {
+			l.n.Poor--
+		}
+		survivor = l.part(cl)
 	}
-	if c.poor {
-		l.n.Poor--
-	}
-	survivor := l.srv.keys.Remove(cl.route, cl)
 	if plant != plantLostDrop {
 		d := cl.q.Clear(&l.q)
 		l.n.drops(DropGoneDisconnected, &d)
@@ -194,5 +242,14 @@ func (l *loop) leave(c *conn) {
 	}
 	cl.conn = nil
 	l.takeInbox(cl) // what is pushed from now on is dropped when its arrival is seen
-	l.depart(cl, survivor)
+	switch {
+	case cl.link:
+	case survivor == nil && cl.route.Via() != nil:
+		l.linger(&cl.sender) // it lives on, on another node
+	default:
+		l.depart(&cl.sender, survivor)
+		if survivor == nil && !l.srv.cfg.Mesh.Key.IsZero() {
+			l.srv.regionGone(cl.key)
+		}
+	}
 }

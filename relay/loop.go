@@ -12,6 +12,7 @@ import (
 
 	"derpd/netpoll"
 	"derpd/relay/block"
+	"derpd/relay/derp"
 	"derpd/relay/queue"
 )
 
@@ -22,14 +23,18 @@ type loop struct {
 	poll  netpoll.Loop
 	conns []*conn // by slot
 
-	q       queue.Loop     // blocks and queue memory
-	dirty   []*conn        // have something to send when the turn ends
-	lent    []*block.Block // hold bytes that queued frames may refer to until then
-	wakes   [4]uint64      // loops to wake when the turn ends, a bit each
-	gone    []goneWork     // departures still to be told
-	n       Counters
-	rng     *rand.Rand
-	refused refusals
+	q          queue.Loop           // blocks and queue memory
+	dirty      []*conn              // have something to send when the turn ends
+	lent       []*block.Block       // hold bytes that queued frames may refer to until then
+	wakes      [4]uint64            // loops to wake when the turn ends, a bit each
+	gone       []goneWork           // departures still to be told
+	lost       []*client            // links that ended, whose keys are still to be forgotten
+	remotes    map[derp.Key]*sender // keys of other nodes that have sent to clients of this loop
+	lastRemote *sender
+	stopping   bool
+	n          Counters
+	rng        *rand.Rand
+	refused    refusals
 
 	// arrivals are clients of this loop whose inbox others have pushed to: a stack, pushed
 	// by any loop, taken whole by this one. It publishes the pushed frames.
@@ -74,6 +79,10 @@ func (l *loop) Accepted(h netpoll.Handle, _ int, remote netip.AddrPort) {
 		l.end(c, EndConnectionCap)
 		return
 	}
+	if s.cfg.AcceptsPerSecond > 0 && !s.shared.accepts.take(l.poll.Now(), &s.cfg) {
+		l.end(c, EndAcceptLimit)
+		return
+	}
 	l.poll.SetReceiveMax(h, preLoginReceive)
 	l.poll.SetWriteTimeout(h, s.cfg.WriteTimeout)
 	if s.cfg.NewHandshake == nil {
@@ -84,9 +93,6 @@ func (l *loop) Accepted(h netpoll.Handle, _ int, remote netip.AddrPort) {
 	c.phase = phaseHello
 	l.poll.SetTimeout(h, handshakeTimeout)
 }
-
-// Connected implements netpoll.Handler. The relay connects to nobody yet asks.
-func (l *loop) Connected(netpoll.Handle, error) {}
 
 // Received implements netpoll.Handler.
 func (l *loop) Received(h netpoll.Handle, b []byte) {
@@ -103,7 +109,7 @@ func (l *loop) Received(h netpoll.Handle, b []byte) {
 		l.handshakeBytes(c, b)
 	case c.phase == phaseDrain:
 		// What a peer says after we ended the conversation has no reader.
-	case c.phase == phaseLogin && c.login != nil:
+	case c.phase == phaseLogin && c.login != nil && (c.tls != nil || c.ws == nil):
 		l.stash(c, b)
 	case c.tls != nil:
 		l.records(c, b)
@@ -173,10 +179,16 @@ func (l *loop) Woken() {
 		cl.nextArrival = nil
 		cl.arrived.Store(false) // before the inbox is taken: a later push notifies again
 		l.takeInbox(cl)
+		if cl.watching {
+			l.takeEvents(cl)
+		}
 		cl = next
 	}
 	if len(l.gone) > 0 {
 		l.tellGone()
+	}
+	if len(l.lost) > 0 {
+		l.dropLost()
 	}
 }
 
@@ -230,6 +242,7 @@ func (l *loop) snapshot() (Counters, netpoll.Stats) {
 
 // shutdown says goodbye to everyone; the loop's Stop follows.
 func (l *loop) shutdown() {
+	l.stopping = true
 	for _, c := range l.conns {
 		if c != nil && c.phase != phaseDead {
 			l.flush(c) // what was posted just now has not left yet

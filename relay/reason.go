@@ -32,13 +32,20 @@ const (
 	EndLoginTimeout            // no ClientInfo within 10 s of the upgrade
 	EndLoginFrame              // the first frame is no ClientInfo of a legal length
 	EndLoginBox                // ClientInfo does not open with our key, or is malformed
+	EndNotAdmitted             // the admission check refused the key
+	EndAdmissionBusy           // too many logins wait for that check
+	EndAcceptLimit             // over Config.AcceptsPerSecond
 	EndPreLoginBytes           // more bytes before login than a connection may hold
 	EndPreLoginBudget          // the budget for long ClientInfo frames is spent
+	EndWebSocket               // a breach of the WebSocket protocol
 	EndFrameLength             // a frame of a length its type cannot have
 	EndNotPermitted            // a mesh frame from a connection without the mesh key
 	EndWriteTimeout            // it took nothing for the write timeout
 	EndConnectionCap           // over Config.MaxConnections
 	EndShutdown                // the relay is stopping
+	EndClosePeer               // a mesh peer asked for it (ClosePeer)
+	EndMesh                    // our link to a mesh peer: it misbehaved or fell silent
+	EndMeshSelf                // our link to a mesh peer that turned out to be ourselves
 	EndKernel                  // another error of the socket
 	reasonCount
 )
@@ -64,13 +71,20 @@ var reasons = [reasonCount]struct {
 	EndLoginTimeout:     {"login_timeout", SidePeer},
 	EndLoginFrame:       {"login_frame", SidePeer},
 	EndLoginBox:         {"login_box", SidePeer},
+	EndNotAdmitted:      {"not_admitted", SideUs},
+	EndAdmissionBusy:    {"admission_busy", SideUs},
+	EndAcceptLimit:      {"accept_limit", SideUs},
 	EndPreLoginBytes:    {"pre_login_bytes", SidePeer},
 	EndPreLoginBudget:   {"pre_login_budget", SideUs},
+	EndWebSocket:        {"websocket", SidePeer},
 	EndFrameLength:      {"frame_length", SidePeer},
 	EndNotPermitted:     {"not_permitted", SidePeer},
 	EndWriteTimeout:     {"write_timeout", SidePeer},
 	EndConnectionCap:    {"connection_cap", SideUs},
 	EndShutdown:         {"shutdown", SideUs},
+	EndClosePeer:        {"close_peer", SidePeer},
+	EndMesh:             {"mesh", SidePeer},
+	EndMeshSelf:         {"mesh_self", SideUs},
 	EndKernel:           {"kernel", SideKernel},
 }
 
@@ -84,6 +98,10 @@ func (r Reason) remedy() string {
 	switch r {
 	case EndHandshakeCap:
 		return "raise -max-handshakes, or add cores"
+	case EndAdmissionBusy:
+		return "the admission check is too slow; see -verify-client-url and tailscaled"
+	case EndAcceptLimit:
+		return "raise -accept-connection-limit if these are your clients"
 	case EndConnectionCap:
 		return "raise -max-connections and the limit of open files"
 	case EndHTTPCap:
@@ -99,6 +117,7 @@ type DropReason uint8
 
 const (
 	DropUnknownDest      DropReason = iota // no connection has the key
+	DropUnknownDestOnFwd                   // likewise, for a packet from a mesh peer
 	DropGoneDisconnected                   // its connection ended while the packet waited
 	DropQueueHead                          // the oldest of a full queue, or too old
 	DropQueueTail                          // the inbox from other loops was full
@@ -108,6 +127,6 @@ const (
 )
 
 func (d DropReason) String() string {
-	return [...]string{"unknown_dest", "gone_disconnected", "queue_head", "queue_tail",
+	return [...]string{"unknown_dest", "unknown_dest_on_fwd", "gone_disconnected", "queue_head", "queue_tail",
 		"write_error", "dup_client"}[d]
 }

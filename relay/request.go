@@ -5,6 +5,7 @@ import (
 
 	"derpd/relay/derp"
 	"derpd/relay/upgrade"
+	"derpd/relay/websock"
 )
 
 // requestBytes collects the head of an HTTP request and acts on it: upgrade to DERP here,
@@ -31,12 +32,19 @@ func (l *loop) requestBytes(c *conn, p []byte) {
 	head := c.in
 	c.in = nil
 	l.lend(head)
-	v := upgrade.Parse(head.Buf[:n])
-	if v.Kind != upgrade.DERP || l.srv.cfg.NoDERP {
+	r, v := upgrade.Parse(head.Buf[:n])
+	var ws []byte
+	if v.Kind == upgrade.WebSocket {
+		var err error
+		if ws, err = websock.Accept(r); err != nil {
+			v.Kind = upgrade.Other // net/http tells what is wrong with it
+		}
+	}
+	if v.Kind == upgrade.Other || l.srv.cfg.NoDERP {
 		l.toHTTP(c, head.Buf)
 		return
 	}
-	l.upgrade(c, v, head.Buf[n:])
+	l.upgrade(c, v, ws, head.Buf[n:])
 }
 
 func (l *loop) tooLarge(c *conn) {
@@ -52,20 +60,26 @@ func greeting(public derp.Key) []byte {
 		hex.EncodeToString(public[:]) + "\r\n\r\n")
 }
 
-// upgrade switches a connection to DERP. rest is what followed the request.
-func (l *loop) upgrade(c *conn, v upgrade.Verdict, rest []byte) {
+// upgrade switches a connection to DERP, inside WebSocket messages if ws, the response to
+// its opening handshake, is not nil. rest is what followed the request.
+func (l *loop) upgrade(c *conn, v upgrade.Verdict, ws, rest []byte) {
 	l.n.Upgrades++
 	c.phase = phaseLogin
 	c.poor = v.NotIdeal
 	c.state = nil
 	l.poll.SetTimeout(c.h, loginTimeout)
 	l.poll.SetWriteTimeout(c.h, l.srv.cfg.WriteTimeout)
-	if !v.Fast {
+	switch {
+	case ws != nil:
+		l.n.WebSockets++
+		l.control(c, ws)
+		c.ws = new(websock.Reader)
+	case !v.Fast:
 		l.control(c, l.srv.greet)
 	}
 	var key [derp.HeaderLen + len(derp.Magic) + derp.KeyLen]byte
 	l.control(c, derp.AppendServerKey(key[:0], l.srv.public))
 	if len(rest) > 0 {
-		l.loginBytes(c, rest)
+		l.plaintext(c, rest)
 	}
 }

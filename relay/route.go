@@ -21,7 +21,11 @@ func (l *loop) sendPacket(cl *client, f []byte, b *block.Block) {
 	cl.received.Frames++
 	cl.received.Bytes += uint64(n)
 
-	to := l.lookup(cl, (*registry.Key)(f[derp.HeaderLen:]))
+	to, via := l.lookup(&cl.sender, (*registry.Key)(f[derp.HeaderLen:]))
+	if via != nil {
+		l.forward(cl, via, f, b, kind)
+		return
+	}
 	if to == nil {
 		l.unknownDest(cl, f, kind)
 		b.Free(&l.q.Blocks)
@@ -32,38 +36,28 @@ func (l *loop) sendPacket(cl *client, f []byte, b *block.Block) {
 	} else {
 		derp.SendToRecv(f, cl.key)
 	}
-	if to.loop != l {
-		l.pushAcross(to, f, b, kind)
-		return
-	}
-	l.enqueue(to, queue.Frame{Data: f, Block: b, At: l.poll.Now(), Kind: kind})
+	l.hand(to, f, b, kind)
 }
 
 // lookup finds the connection that gets packets for a key: a comparison with the last
-// destination, then the registry. It remembers that cl has reached it.
-func (l *loop) lookup(cl *client, dst *registry.Key) *client {
-	r := cl.last
-	if r == nil || r.Key != *dst {
+// destination, then the registry. It remembers that s has reached it. For a key that is only
+// on another node it returns the link to it.
+func (l *loop) lookup(s *sender, dst *registry.Key) (to, via *client) {
+	r := s.last
+	if r == nil || r.Key != *dst || r.Active() == nil && r.Via() == nil {
 		if r = l.srv.keys.Lookup(dst); r == nil {
-			return nil
+			return nil, nil
 		}
-		cl.last = r
+		s.last = r
 	}
-	to := r.Active()
-	if to == nil { // the key has left, and perhaps come back with another route
-		if r = l.srv.keys.Lookup(dst); r == nil {
-			return nil
-		}
-		cl.last = r
-		if to = r.Active(); to == nil {
-			return nil
-		}
+	if to = r.Active(); to == nil {
+		return nil, r.Via()
 	}
-	if to != cl.lastTo {
-		cl.lastTo = to
-		l.reach(cl, to)
+	if to != s.lastTo {
+		s.lastTo = to
+		l.reach(s, to)
 	}
-	return to
+	return to, nil
 }
 
 // enqueue puts a frame on the queue of a client of this loop, which is flushed when the
@@ -141,12 +135,17 @@ func (l *loop) takeInbox(cl *client) {
 // the sender's rate: a peer that probes learns to look elsewhere, a flood learns nothing.
 func (l *loop) unknownDest(cl *client, f []byte, kind queue.Kind) {
 	l.n.drop(DropUnknownDest, kind, len(f))
-	if kind != queue.Disco || !cl.notHere.take(l.poll.Now(), notHerePerSecond, notHereBurst) {
+	l.notHere(cl.conn, derp.Key(f[derp.HeaderLen:]), kind)
+}
+
+// notHere answers a probe for a key that is not here.
+func (l *loop) notHere(c *conn, dst derp.Key, kind queue.Kind) {
+	if kind != queue.Disco ||
+		!c.client.notHere.take(l.poll.Now(), notHerePerSecond, notHereBurst) {
 		return
 	}
-	var gone [derp.HeaderLen + derp.KeyLen + 1]byte
-	dst := derp.Key(f[derp.HeaderLen:])
-	l.control(cl.conn, derp.AppendPeerGone(gone[:0], dst, derp.GoneNotHere))
+	var gone [noticeBytes]byte
+	l.control(c, derp.AppendPeerGone(gone[:0], dst, derp.GoneNotHere))
 	l.n.GoneNotHere++
 }
 

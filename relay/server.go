@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"crypto/tls"
 
 	"derpd/netpoll"
+	"derpd/relay/admit"
 	"derpd/relay/derp"
+	"derpd/relay/ratelimit"
 	"derpd/relay/registry"
 	"derpd/tlsengine"
 )
@@ -33,6 +36,15 @@ type Config struct {
 
 	// HTTP answers requests that are no DERP upgrade. nil answers 404 to all.
 	HTTP http.Handler
+
+	Mesh Mesh // other nodes of the region; the zero value is none
+
+	Admit *admit.Checker // who may log in; nil admits everyone
+
+	// AcceptsPerSecond and AcceptBurst bound new connections; what comes beyond is accepted
+	// and closed. 0 is no bound.
+	AcceptsPerSecond float64
+	AcceptBurst      int
 
 	NoDERP bool // serve HTTP only; /derp is then the HTTP handler's
 
@@ -83,17 +95,20 @@ func (c *Config) defaults() {
 
 // Server is a relay: what its loops share.
 type Server struct {
-	cfg    Config
-	public derp.Key
-	greet  []byte // the 101 response
-	keys   *registry.Registry[client]
-	shared shared
-	loops  []*loop
-	work   chan func()
-	stop   chan struct{} // closed by Close: workers end
-	http   *http.Server
-	inlet  *inlet
-	log    *slog.Logger
+	cfg      Config
+	public   derp.Key
+	greet    []byte // the 101 response
+	keys     *registry.Registry[client]
+	shared   shared
+	presence presence
+	// rate is what each client may send: swapped whole by SetRate, read by every loop.
+	rate  atomic.Pointer[ratelimit.Limits]
+	loops []*loop
+	work  chan func()
+	stop  chan struct{} // closed by Close: workers end
+	http  *http.Server
+	inlet *inlet
+	log   *slog.Logger
 }
 
 // New makes a relay without loops; Attach adds them.
@@ -113,6 +128,9 @@ func New(cfg Config) *Server {
 	s.startHTTP()
 	return s
 }
+
+// SetRate changes what each client may send, also for those already connected.
+func (s *Server) SetRate(lim ratelimit.Limits) { s.rate.Store(&lim) }
 
 // Public is the server's key as clients see it.
 func (s *Server) Public() derp.Key { return s.public }
@@ -192,7 +210,7 @@ func (s *Server) Snapshot() Snapshot {
 	for range s.loops {
 		<-done
 	}
-	snap := Snapshot{Loops: stats, Counts: s.keys.Counts()}
+	snap := Snapshot{Loops: stats, Counts: s.keys.Counts(), Watchers: s.Watchers()}
 	for i := range parts {
 		snap.add(&parts[i])
 	}

@@ -28,6 +28,10 @@ func (l *loop) Timeout(h netpoll.Handle) {
 		l.end(c, EndLoginTimeout)
 	case phaseDrain:
 		l.end(c, c.drainWhy)
+	case phaseConnect, phaseLinkHead, phaseLinkKey:
+		l.endLink(c, "no answer within "+meshDialTimeout.String())
+	case phaseLink:
+		l.linkBeat(c)
 	case phaseOpen:
 		l.beat(c)
 	}
@@ -38,6 +42,9 @@ func (l *loop) Timeout(h netpoll.Handle) {
 // next keepalive.
 func (l *loop) beat(c *conn) {
 	now := l.poll.Now()
+	if c.client.resumeAt != 0 {
+		l.mayResume(c, now)
+	}
 	if now >= c.keepAt {
 		l.n.KeepAlives++
 		var f [derp.HeaderLen]byte
@@ -55,5 +62,18 @@ func (l *loop) beat(c *conn) {
 		}
 		c.tls.DropCiphers()
 	}
-	l.poll.SetTimeout(c.h, next)
+	if at := c.client.resumeAt; at != 0 {
+		next = min(next, time.Duration(at-now), rateLookEvery)
+	}
+	l.poll.SetTimeout(c.h, max(next, time.Millisecond))
+}
+
+// linkBeat ends a link that has been silent: the other node's keepalives come every minute.
+func (l *loop) linkBeat(c *conn) {
+	if !c.active {
+		l.endLink(c, "silent for "+meshSilence.String())
+		return
+	}
+	c.active = false
+	l.poll.SetTimeout(c.h, meshSilence)
 }

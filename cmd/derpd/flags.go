@@ -5,17 +5,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
+	"math"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/peterbourgon/ff/v3"
+
+	"derpd/relay/admit"
 )
 
 // config is what the flags say, checked.
@@ -28,6 +26,19 @@ type config struct {
 	stunPort int
 
 	keyFile, certMode, certDir, hostname, home string
+	meshFile, meshWith                         string
+
+	eabKid, eabKey, acmeEmail, acmeDirectory string
+	ipCerts                                  bool
+
+	verifyClients, verifyFailOpen     bool
+	verifyURL, socket, disallowedApps string
+	verifyCache                       time.Duration
+	acceptLimit                       float64
+	acceptBurst                       int
+	rateFile                          string
+	ace                               bool
+	dnsNames, unpublishedNames        string
 
 	keepAlive, userTimeout, writeTimeout time.Duration
 
@@ -67,13 +78,20 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&c.stunPort, "stun-port", 3478, "UDP `port` of STUN")
 	fs.StringVar(&c.keyFile, "c", "", "key `file`, made if missing; for root the default is "+
 		rootKeyFile)
-	fs.StringVar(&c.certMode, "certmode", "letsencrypt", "where certificates come from: manual "+
-		"or self-signed")
-	fs.StringVar(&c.certDir, "certdir", defaultCertDir(), "`directory` of <hostname>.crt and .key")
+	fs.StringVar(&c.certMode, "certmode", "letsencrypt", "where certificates come from: "+
+		"letsencrypt, gcp, manual or self-signed")
+	fs.StringVar(&c.certDir, "certdir", defaultCertDir(), "`directory` of <hostname>.crt and "+
+		".key, or of the ACME cache")
 	fs.StringVar(&c.hostname, "hostname", "derp.tailscale.com", "TLS host `name`, or an address "+
 		"with -certmode manual")
 	fs.StringVar(&c.home, "home", "", "home page: empty is the default one, blank an empty one, "+
 		"a `URL` a redirect")
+	c.certFlags(fs)
+	c.accessFlags(fs)
+	fs.StringVar(&c.meshFile, "mesh-psk-file", defaultMeshFile(), "`file` of the region's mesh "+
+		"key, 64 hexadecimal digits")
+	fs.StringVar(&c.meshWith, "mesh-with", "", "the other nodes of the region: `names` separated "+
+		"by commas, name/dialhost to dial another host; the own name is skipped")
 	fs.DurationVar(&c.keepAlive, "tcp-keepalive-time", 10*time.Minute, "idle `time` before TCP "+
 		"keepalive probes; 0 is off")
 	fs.DurationVar(&c.userTimeout, "tcp-user-timeout", 15*time.Second, "how long sent data may "+
@@ -125,132 +143,6 @@ func parseFlags(args []string) (*config, error) {
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	c.presets(given, &addr)
 	return &c, c.check(addr)
-}
-
-// presets applies what -dev and -demo imply, where no flag says otherwise.
-func (c *config) presets(given map[string]bool, addr *string) {
-	preset := func(name string, set func()) {
-		if !given[name] {
-			set()
-		}
-	}
-	switch {
-	case c.demo:
-		preset("a", func() { *addr = "127.0.0.1:3443" })
-		preset("certmode", func() { c.certMode = "self-signed" })
-		preset("hostname", func() { c.hostname = "127.0.0.1" })
-		preset("http-port", func() { c.httpPort = -1 })
-		preset("status", func() { c.status = time.Second })
-	case c.dev:
-		preset("a", func() { *addr = ":3340" })
-	}
-}
-
-const rootKeyFile = "/var/lib/derper/derper.key"
-
-// check validates and completes the configuration.
-func (c *config) check(addr string) (err error) {
-	if c.addr, c.host, err = listenAddr(addr); err != nil {
-		return err
-	}
-	switch c.certMode {
-	case "manual", "self-signed":
-		c.tls = !c.dev
-	case "letsencrypt":
-		if c.tls = !c.dev && c.addr.Port() == 443; c.tls {
-			return fmt.Errorf("-certmode letsencrypt is not offered by derpd %s: use manual "+
-				"with the files of an ACME client, or self-signed", release)
-		}
-	default:
-		return fmt.Errorf("-certmode %q is not offered by derpd %s: use manual or self-signed",
-			c.certMode, release)
-	}
-	if c.keyFile == "" && !c.dev && !c.demo {
-		if os.Geteuid() != 0 {
-			return fmt.Errorf("no key file: name one with -c (only root has a default, %s)",
-				rootKeyFile)
-		}
-		c.keyFile = rootKeyFile
-	}
-	if c.hostname == "" && c.tls {
-		return fmt.Errorf("-hostname is empty: give the name that clients connect to")
-	}
-	if c.home != "" && c.home != "blank" {
-		u, err := url.Parse(c.home)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return fmt.Errorf("-home %q: use blank or a URL with http:// or https://", c.home)
-		}
-	}
-	return c.checkNumbers()
-}
-
-func (c *config) checkNumbers() error {
-	for _, p := range []struct {
-		name   string
-		v      int
-		lowest int
-	}{{"-http-port", c.httpPort, -1}, {"-stun-port", c.stunPort, 0}} {
-		if p.v < p.lowest || p.v > 65535 {
-			return fmt.Errorf("%s %d: use a port from %d to 65535", p.name, p.v, p.lowest)
-		}
-	}
-	for _, d := range []struct {
-		name string
-		v    time.Duration
-	}{{"-tcp-keepalive-time", c.keepAlive}, {"-tcp-user-timeout", c.userTimeout},
-		{"-tcp-write-timeout", c.writeTimeout}, {"-status", c.status}} {
-		if d.v < 0 {
-			return fmt.Errorf("%s %v: use a duration like 15s, or 0", d.name, d.v)
-		}
-	}
-	if c.loops == 0 {
-		c.loops = runtime.NumCPU()
-	}
-	if c.workers == 0 {
-		c.workers = runtime.NumCPU()
-	}
-	for _, n := range []struct {
-		name       string
-		v, lo, top int64
-	}{
-		{"-loops", int64(c.loops), 1, maxLoops}, {"-workers", int64(c.workers), 1, 1024},
-		{"-max-connections", int64(c.maxConnections), 1, 1 << 24},
-		{"-max-handshakes", int64(c.maxHandshakes), 1, 1 << 20},
-		{"-max-http", int64(c.maxHTTP), 1, 1 << 20},
-		{"-pre-login-budget", c.preLoginBudget, 1 << 20, 1 << 40},
-		{"-queue-budget", c.queueBudget, 1 << 20, 1 << 44},
-	} {
-		if n.v < n.lo || n.v > n.top {
-			return fmt.Errorf("%s %d: use a number from %d to %d", n.name, n.v, n.lo, n.top)
-		}
-	}
-	return nil
-}
-
-const maxLoops = 128 // half of what a handle can name
-
-// listenAddr reads "host:port"; an empty host is every address of both families.
-func listenAddr(s string) (a netip.AddrPort, host string, err error) {
-	host, port, err := net.SplitHostPort(s)
-	if err != nil {
-		return a, "", fmt.Errorf("-a %q: use [address]:port, for example :443", s)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return a, "", fmt.Errorf("-a %q: %q is no port from 0 to 65535", s, port)
-	}
-	ip := netip.IPv6Unspecified()
-	if host != "" {
-		if ip, err = netip.ParseAddr(host); err != nil {
-			addrs, err := net.LookupHost(host)
-			if err != nil || len(addrs) == 0 {
-				return a, "", fmt.Errorf("-a %q: %q is no address of this host: use an IP "+
-					"address or leave it empty for all", s, host)
-			}
-			ip = netip.MustParseAddr(addrs[0])
-		}
-	}
-	return netip.AddrPortFrom(ip, uint16(n)), host, nil
 }
 
 func defaultCertDir() string {
@@ -309,32 +201,53 @@ func (r *refused) Set(v string) error {
 
 // refuseLater declares derper's flags that derpd does not offer.
 func refuseLater(fs *flag.FlagSet) {
-	const mesh = "run one node in the region"
-	const admit = "restrict access with a firewall"
-	for name, r := range map[string]*refused{
-		"mesh-psk-file":               {instead: mesh},
-		"mesh-with":                   {instead: mesh},
-		"secrets-url":                 {instead: mesh},
-		"secrets-path-prefix":         {usual: "prod/derp", instead: mesh},
-		"secrets-cache-dir":           {usual: secretsCacheDir(), instead: mesh},
-		"verify-clients":              {usual: "false", boolean: true, instead: admit},
-		"verify-client-url":           {instead: admit},
-		"verify-client-url-fail-open": {usual: "true", boolean: true, instead: admit},
-		"socket":                      {instead: admit},
-		"disallow-app-names":          {instead: admit},
-		"bootstrap-dns-names":         {instead: "leave it out"},
-		"unpublished-bootstrap-dns-names": {
-			instead: "leave it out"},
-		"accept-connection-limit": {usual: "+Inf", instead: "use -max-connections"},
-		"accept-connection-burst": {usual: strconv.Itoa(1<<63 - 1),
-			instead: "use -max-connections"},
-		"rate-config":   {instead: "leave it out"},
-		"ace":           {usual: "false", boolean: true, instead: "leave it out"},
-		"acme-eab-kid":  {instead: "use -certmode manual"},
-		"acme-eab-key":  {instead: "use -certmode manual"},
-		"acme-email":    {instead: "use -certmode manual"},
-		"acme-ip-certs": {usual: "false", boolean: true, instead: "use -certmode manual"},
+	const setec = "derpd has no setec client; put the mesh key into a file and name it with " +
+		"-mesh-psk-file"
+	for name, usual := range map[string]string{
+		"secrets-url": "", "secrets-path-prefix": "prod/derp", "secrets-cache-dir": secretsCacheDir(),
 	} {
-		fs.Var(r, name, strings.TrimSpace("derper's; only its default is taken here: "+r.instead))
+		fs.Var(&refused{usual: usual, instead: setec}, name, "derper's; only its default is "+
+			"taken here: "+setec)
 	}
+}
+
+// certFlags declares what ACME needs.
+func (c *config) certFlags(fs *flag.FlagSet) {
+	fs.StringVar(&c.eabKid, "acme-eab-kid", "", "ACME external account binding: key `id` "+
+		"(-certmode gcp)")
+	fs.StringVar(&c.eabKey, "acme-eab-key", "", "ACME external account binding: HMAC `key` in "+
+		"base64 (-certmode gcp)")
+	fs.StringVar(&c.acmeEmail, "acme-email", "", "`address` for the ACME account")
+	fs.StringVar(&c.acmeDirectory, "acme-directory", "", "ACME directory `URL`, instead of the "+
+		"one of -certmode")
+	fs.BoolVar(&c.ipCerts, "acme-ip-certs", false, "also get certificates for the addresses "+
+		"that clients connect to")
+}
+
+// accessFlags declares who may connect, how fast, and what else is served to whom.
+func (c *config) accessFlags(fs *flag.FlagSet) {
+	fs.BoolVar(&c.verifyClients, "verify-clients", false, "admit only nodes that the local "+
+		"tailscaled knows")
+	fs.StringVar(&c.socket, "socket", "", "tailscaled's `socket`, for -verify-clients; empty is "+
+		admit.DefaultSocket)
+	fs.StringVar(&c.verifyURL, "verify-client-url", "", "admit only clients that this `URL` "+
+		"allows")
+	fs.BoolVar(&c.verifyFailOpen, "verify-client-url-fail-open", true, "admit clients while "+
+		"-verify-client-url cannot be reached")
+	fs.DurationVar(&c.verifyCache, "verify-cache", 10*time.Second, "how long an admission is "+
+		"used again for the same key; 0 is not at all")
+	fs.StringVar(&c.disallowedApps, "disallow-app-names", "", "application `names`, separated by "+
+		"commas, whose logins are refused")
+	fs.Float64Var(&c.acceptLimit, "accept-connection-limit", math.Inf(+1), "new TLS connections "+
+		"a second at most; those beyond are closed")
+	fs.IntVar(&c.acceptBurst, "accept-connection-burst", math.MaxInt, "new connections that may "+
+		"come at once beyond -accept-connection-limit")
+	fs.StringVar(&c.rateFile, "rate-config", "", "JSON `file` of the rate that each client may "+
+		"send at; read again on SIGHUP")
+	fs.BoolVar(&c.ace, "ace", false, "let clients CONNECT through to the control servers of "+
+		"tailscale.com")
+	fs.StringVar(&c.dnsNames, "bootstrap-dns-names", "", "`names`, separated by commas, that "+
+		"/bootstrap-dns tells the addresses of")
+	fs.StringVar(&c.unpublishedNames, "unpublished-bootstrap-dns-names", "", "`names` that it "+
+		"tells only to who asks for them")
 }

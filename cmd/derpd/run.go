@@ -16,9 +16,12 @@ import (
 
 	"derpd/netpoll"
 	"derpd/relay"
+	"derpd/relay/admit"
+	"derpd/relay/bootstrap"
 	"derpd/relay/certs"
 	"derpd/relay/derp"
 	"derpd/relay/httpd"
+	"derpd/relay/ratelimit"
 	"derpd/stun"
 	"derpd/tlsengine"
 )
@@ -33,8 +36,14 @@ type server struct {
 	lns   []*netpoll.Listener
 	stun  *stun.Server
 	plain net.Listener // port 80
-	certs *certs.Store
+	certs certSource   // nil: plain TCP
+	store *certs.Store // one of these two, or neither
+	auto  *certs.Auto
+	admit *admit.Checker // nil: everyone may log in
+	rate  ratelimit.Limits
+	dns   *bootstrap.Service
 	key   derp.PrivateKey
+	mesh  relay.Mesh
 	relay *relay.Server
 	loops []*netpoll.Epoll
 }
@@ -45,6 +54,13 @@ func run(ctx context.Context, c *config) error {
 	s := &server{cfg: c, log: slog.New(slog.NewTextHandler(os.Stderr,
 		&slog.HandlerOptions{Level: c.level}))}
 	defer s.closeListeners()
+	var err error
+	if s.mesh, err = c.meshConfig(); err != nil {
+		return err
+	}
+	if err := s.access(); err != nil {
+		return err
+	}
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -84,14 +100,7 @@ func (s *server) listen() (err error) {
 // identity reads certificate and key, and writes what is missing last.
 func (s *server) identity() (err error) {
 	c := s.cfg
-	switch {
-	case !c.tls:
-	case c.certMode == "manual":
-		s.certs, err = certs.Manual(c.certDir, c.hostname, s.log)
-	default:
-		s.certs, err = certs.SelfSigned(c.hostname, s.log)
-	}
-	if err != nil {
+	if err := s.certificates(); err != nil {
 		return err
 	}
 	if c.keyFile == "" {
@@ -107,31 +116,22 @@ func (s *server) identity() (err error) {
 			s.log.Info("made a new server key", "file", c.keyFile)
 		}
 	}
-	if s.certs != nil {
-		made, err := s.certs.Serve(s.key.Public())
-		if err != nil {
-			return err
-		}
-		if made {
-			s.log.Info("made a self-signed certificate", "dir", c.certDir)
-			fmt.Println(s.region(0))
-		}
-	}
-	return nil
+	return s.serveCerts(s.key.Public())
 }
 
 // build makes the relay and its loops.
 func (s *server) build() error {
 	c := s.cfg
 	rc := relay.Config{
-		Key: s.key, NoDERP: !c.derp, WriteTimeout: c.writeTimeout,
+		Key: s.key, Mesh: s.mesh, NoDERP: !c.derp, WriteTimeout: c.writeTimeout,
 		MaxConnections: c.maxConnections, MaxHandshakes: c.maxHandshakes, MaxHTTP: c.maxHTTP,
 		PreLoginBudget: c.preLoginBudget, QueueBudget: c.queueBudget, Workers: c.workers,
-		Logger: s.log,
+		Admit: s.admit, Logger: s.log,
 	}
+	c.limitAccepts(&rc)
 	if c.tls {
 		engine, err := tlsengine.NewServer(&tls.Config{
-			GetCertificate: s.certs.GetCertificate, NextProtos: []string{"http/1.1"}})
+			GetCertificate: s.certs.GetCertificate, NextProtos: s.protocols()})
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func (s *server) build() error {
 			return engine.New(local, remote)
 		}
 	}
-	pages := httpd.Config{Version: version(), Home: c.home, NoDERP: !c.derp,
+	pages := httpd.Config{Bootstrap: s.dns, ACE: c.ace, Version: version(), Home: c.home, NoDERP: !c.derp,
 		Snapshot: func() relay.Snapshot { return s.relay.Snapshot() }}
 	if s.stun != nil {
 		pages.STUN = s.stun.Stats
@@ -147,9 +147,10 @@ func (s *server) build() error {
 	main := httpd.Main(pages)
 	rc.HTTP = main
 	if s.plain != nil {
-		go s.servePlain(httpd.Plain(main))
+		go s.servePlain(s.onPlain(httpd.Plain(main)))
 	}
 	s.relay = relay.New(rc)
+	s.relay.SetRate(s.rate)
 	for i := range c.loops {
 		loop, err := netpoll.NewEpoll(i, netpoll.Config{
 			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
@@ -190,6 +191,8 @@ func (s *server) serve(ctx context.Context) error {
 	if s.certs != nil {
 		go s.certs.Watch(ctx)
 	}
+	go s.dns.Run(ctx)
+	go s.watchRate(ctx)
 	if s.stun != nil {
 		go func() {
 			if err := s.stun.Serve(); err != nil {
@@ -197,6 +200,7 @@ func (s *server) serve(ctx context.Context) error {
 			}
 		}()
 	}
+	s.relay.StartMesh()
 	s.announce()
 	if s.cfg.status > 0 {
 		go s.printStatus(ctx)
@@ -230,6 +234,9 @@ func (s *server) stop(ended <-chan error) error {
 		}
 	}
 	s.relay.Close()
+	if s.admit != nil {
+		s.admit.Close()
+	}
 	s.log.Info("stopped")
 	return nil
 }

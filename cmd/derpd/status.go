@@ -46,8 +46,8 @@ func (s *server) region(port uint16) string {
 	if port == 0 {
 		n.DERPPort = int(s.cfg.addr.Port())
 	}
-	if s.certs != nil {
-		n.CertName = s.certs.Pin()
+	if s.store != nil {
+		n.CertName = s.store.Pin()
 	}
 	if ip, err := netip.ParseAddr(s.cfg.hostname); err == nil {
 		if ip.Is4() {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"derpd/relay"
+	"derpd/relay/bootstrap"
 	"derpd/stun"
 )
 
@@ -20,6 +21,10 @@ type Config struct {
 	Home string
 	// NoDERP: /derp is answered 404, "derp server disabled".
 	NoDERP bool
+	// Bootstrap answers /bootstrap-dns.
+	Bootstrap *bootstrap.Service
+	// ACE lets clients CONNECT through to control servers.
+	ACE bool
 }
 
 // Main returns the handler of the main listener. /derp itself is the relay's, except where
@@ -31,13 +36,26 @@ func Main(c Config) http.Handler {
 	mux.HandleFunc("/generate_204", noContent)
 	mux.HandleFunc("/robots.txt", robots)
 	mux.Handle("/", home(c.Home))
+	if c.Bootstrap != nil {
+		dns := c.Bootstrap.Handler()
+		mux.HandleFunc("/bootstrap-dns", func(w http.ResponseWriter, r *http.Request) {
+			browserHeaders(w, "")
+			dns.ServeHTTP(w, r)
+		})
+	}
 	if c.NoDERP {
 		mux.HandleFunc("/derp", func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "derp server disabled", http.StatusNotFound)
 		})
 	}
 	debug(mux, c)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodConnect {
+			connect(w, r, c.ACE)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // Plain returns the handler of port 80: captive-portal checks, debug pages, and for all

@@ -91,6 +91,9 @@ type Queue struct {
 // Empty reports whether nothing waits.
 func (q *Queue) Empty() bool { return q.data.count|q.disco.count|q.notice.count == 0 }
 
+// Len returns how many frames wait.
+func (q *Queue) Len() int { return q.data.count + q.disco.count + q.notice.count }
+
 // Bytes returns what waits, headers included.
 func (q *Queue) Bytes() int { return q.data.bytes + q.disco.bytes + q.notice.bytes }
 

@@ -18,14 +18,24 @@ type Route[M any] struct {
 	// active gets the packets. Written under the registry's mutex, read by every loop; it
 	// publishes the member's identity and queue. nil: the key has no member here.
 	active atomic.Pointer[M]
+	// via reaches a key that has members on another node of the region: the oldest link
+	// that announced it. Written under the mutex; a local member always goes first.
+	via atomic.Pointer[M]
 	// shared: the key has several members. Written under the mutex.
 	shared atomic.Bool
 
 	members []*M // under the mutex; ordered by who was active last, the latest at the end
+	links   []*M // under the mutex; in the order in which they announced the key
 }
 
 // Active returns the member that gets the key's packets, or nil.
 func (r *Route[M]) Active() *M { return r.active.Load() }
+
+// Via returns the link that gets packets for a key without members here, or nil.
+func (r *Route[M]) Via() *M { return r.via.Load() }
+
+// live reports whether the key is anywhere in the region.
+func (r *Route[M]) live() bool { return r.active.Load() != nil || r.via.Load() != nil }
 
 // Shared reports whether the key has several members.
 func (r *Route[M]) Shared() bool { return r.shared.Load() }
@@ -43,11 +53,13 @@ type Registry[M any] struct {
 	// table is replaced whole when it grows: written under mu, read by every loop.
 	table atomic.Pointer[table[M]]
 
-	mu    sync.Mutex
-	used  int // slots taken, tombstones included
-	keys  int
-	conns int
-	dups  int // keys with several members
+	mu   sync.Mutex
+	used int // slots taken, tombstones included
+	keys int // keys with members
+	// remote: keys with links only.
+	remote int
+	conns  int
+	dups   int // keys with several members
 }
 
 const slotsMin = 64
@@ -71,7 +83,7 @@ func (g *Registry[M]) Lookup(k *Key) *Route[M] {
 		if r == nil {
 			return nil
 		}
-		if r.Key == *k && r.active.Load() != nil {
+		if r.Key == *k && r.live() {
 			return r
 		}
 	}
@@ -85,9 +97,12 @@ func (g *Registry[M]) Add(k *Key, m *M) (*Route[M], int) {
 	r := g.Lookup(k)
 	if r == nil {
 		r = &Route[M]{Key: *k}
-		r.active.Store(m) // before it is found, so that a route found has a member
+		r.active.Store(m) // before it is found, so that a route found is live
 		g.insert(r)
+	}
+	if len(r.members) == 0 {
 		g.keys++
+		g.count(r, -1)
 	}
 	r.members = append(r.members, m)
 	r.active.Store(m)
@@ -104,13 +119,13 @@ func (g *Registry[M]) insert(r *Route[M]) {
 	t := g.table.Load()
 	if (g.used+1)*4 > len(t.slots)*3 {
 		size := slotsMin
-		for size < (g.keys+1)*2 {
+		for size < (g.keys+g.remote+1)*2 {
 			size *= 2
 		}
 		grown := newTable[M](size)
 		g.used = 0
 		for i := range t.slots {
-			if old := t.slots[i].Load(); old != nil && old.active.Load() != nil {
+			if old := t.slots[i].Load(); old != nil && old.live() {
 				g.put(grown, old)
 			}
 		}
@@ -130,8 +145,89 @@ func (g *Registry[M]) put(t *table[M], r *Route[M]) {
 	g.used++
 }
 
+// count corrects the number of remote keys around a change of the members of r.
+func (g *Registry[M]) count(r *Route[M], n int) {
+	if len(r.links) > 0 {
+		g.remote += n
+	}
+}
+
+// AddLink notes that m, a link to another node, reaches k. It returns how many do now.
+func (g *Registry[M]) AddLink(k *Key, m *M) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.Lookup(k)
+	if r == nil {
+		r = &Route[M]{Key: *k}
+		r.via.Store(m)
+		g.insert(r)
+	}
+	if slices.Contains(r.links, m) {
+		return len(r.links)
+	}
+	r.links = append(r.links, m)
+	if len(r.links) == 1 {
+		r.via.Store(m)
+		if len(r.members) == 0 {
+			g.remote++
+		}
+	}
+	return len(r.links)
+}
+
+// RemoveLink takes back AddLink. It returns how many links reach k now, and whether with m
+// the key has left the region.
+func (g *Registry[M]) RemoveLink(k *Key, m *M) (left int, gone bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r := g.Lookup(k)
+	if r == nil {
+		return 0, false
+	}
+	i := slices.Index(r.links, m)
+	if i < 0 {
+		return len(r.links), false
+	}
+	r.links = slices.Delete(r.links, i, i+1)
+	if len(r.links) > 0 {
+		r.via.Store(r.links[0])
+		return len(r.links), false
+	}
+	r.via.Store(nil)
+	if len(r.members) == 0 {
+		g.remote--
+		return 0, true
+	}
+	return 0, false
+}
+
+// Members returns the connections of k.
+func (g *Registry[M]) Members(k *Key) []*M {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.Lookup(k); r != nil {
+		return slices.Clone(r.members)
+	}
+	return nil
+}
+
+// Each calls fn for every key with members and the active one, under the mutex: in no order,
+// but with no change in between.
+func (g *Registry[M]) Each(fn func(k *Key, m *M)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := g.table.Load()
+	for i := range t.slots {
+		if r := t.slots[i].Load(); r != nil {
+			if m := r.active.Load(); m != nil {
+				fn(&r.Key, m)
+			}
+		}
+	}
+}
+
 // Remove takes m out of r. It returns the member that is active now, nil if m was the last:
-// then the key has left.
+// then the key has left this node.
 func (g *Registry[M]) Remove(r *Route[M], m *M) *M {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,6 +242,7 @@ func (g *Registry[M]) Remove(r *Route[M], m *M) *M {
 		r.active.Store(nil)
 		r.members = nil
 		g.keys--
+		g.count(r, 1)
 		return nil
 	case 1:
 		r.shared.Store(false)
@@ -170,7 +267,8 @@ func (g *Registry[M]) Activate(r *Route[M], m *M) {
 
 // Counts are the registry's gauges.
 type Counts struct {
-	Keys     int // distinct keys
+	Keys     int // distinct keys with members
+	Remote   int // distinct keys that only links reach
 	Conns    int // members of all keys
 	DupKeys  int // keys with several members
 	DupConns int // members of those keys
@@ -181,6 +279,6 @@ func (g *Registry[M]) Counts() Counts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	// Keys without duplicates have one member each.
-	return Counts{Keys: g.keys, Conns: g.conns, DupKeys: g.dups,
+	return Counts{Keys: g.keys, Remote: g.remote, Conns: g.conns, DupKeys: g.dups,
 		DupConns: g.conns - (g.keys - g.dups)}
 }

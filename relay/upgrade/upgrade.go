@@ -42,13 +42,13 @@ func HeadLen(b []byte) int {
 	return 0
 }
 
-// Parse judges a whole request head.
-func Parse(head []byte) Verdict {
+// Parse judges a whole request head. The request is nil if it is malformed.
+func Parse(head []byte) (*http.Request, Verdict) {
 	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
-		return Verdict{}
+		return nil, Verdict{}
 	}
-	return Judge(r)
+	return r, Judge(r)
 }
 
 // Judge tells what a parsed request asks for. Upstream looks neither at the method nor at

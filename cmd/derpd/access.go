@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"derpd/relay"
+	"derpd/relay/admit"
+	"derpd/relay/bootstrap"
+	"derpd/relay/ratelimit"
+)
+
+// access makes what decides who may connect and how fast.
+func (s *server) access() (err error) {
+	c := s.cfg
+	ac := admit.Config{Tailscaled: c.verifyClients, Socket: c.socket, URL: c.verifyURL,
+		URLFailOpen: c.verifyFailOpen, DisallowAppNames: list(c.disallowedApps),
+		CacheFor: c.verifyCache, Logger: s.log}
+	if ac.Enabled() {
+		if s.admit, err = admit.New(ac); err != nil {
+			return err
+		}
+	}
+	if c.rateFile != "" {
+		if s.rate, err = ratelimit.Load(c.rateFile); err != nil {
+			return err
+		}
+	}
+	s.dns, err = bootstrap.New(bootstrap.Config{Published: c.dnsNames,
+		Unpublished: c.unpublishedNames, Logger: s.log})
+	return err
+}
+
+// limitAccepts sets the rate of new connections, which derper limits on its TLS listener.
+func (c *config) limitAccepts(rc *relay.Config) {
+	if !c.tls || math.IsInf(c.acceptLimit, 0) {
+		return
+	}
+	rc.AcceptsPerSecond, rc.AcceptBurst = c.acceptLimit, c.acceptBurst
+}
+
+// watchRate reads the rate configuration again on SIGHUP; without one the signal does
+// nothing. A file that is not good changes nothing.
+func (s *server) watchRate(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		if s.cfg.rateFile == "" {
+			continue
+		}
+		lim, err := ratelimit.Load(s.cfg.rateFile)
+		if err != nil {
+			s.log.Error("client rates not changed", "error", err)
+			continue
+		}
+		s.relay.SetRate(lim)
+		s.log.Info("client rates changed", "limits", lim.String())
+	}
+}
+
+// list cuts a comma-separated flag.
+func list(s string) (names []string) {
+	for name := range strings.SplitSeq(s, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,36 @@
+package relay
+
+import "derpd/relay/websock"
+
+// messages takes the DERP stream out of WebSocket messages, in place.
+func (l *loop) messages(c *conn, p []byte) {
+	for c.phase != phaseDead && c.phase != phaseDrain {
+		kind, data, n, err := c.ws.Next(p)
+		if err != nil {
+			l.closeMessages(c, websock.CodeOf(err), EndWebSocket)
+			return
+		}
+		p = p[n:]
+		switch kind {
+		case websock.None:
+			return
+		case websock.Data:
+			l.stream(c, data)
+		case websock.Ping:
+			if c.pongs < pongsPending || c.out == nil {
+				c.pongs++
+				l.unframed(c, websock.AppendPong(nil, data))
+			}
+		case websock.Close:
+			code, _ := websock.ParseClose(data)
+			l.closeMessages(c, code, EndPeerClosed)
+			return
+		}
+	}
+}
+
+// closeMessages ends a WebSocket with its close frame.
+func (l *loop) closeMessages(c *conn, code websock.Code, why Reason) {
+	l.unframed(c, websock.AppendClose(nil, code, ""))
+	l.drain(c, why)
+}
