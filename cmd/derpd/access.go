@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"os/signal"
@@ -17,8 +18,12 @@ import (
 // access makes what decides who may connect and how fast.
 func (s *server) access() (err error) {
 	c := s.cfg
+	var names []string
+	if c.disallowedApps != "" { // an empty name in the list is refused by admit.New
+		names = strings.Split(c.disallowedApps, ",")
+	}
 	ac := admit.Config{Tailscaled: c.verifyClients, Socket: c.socket, URL: c.verifyURL,
-		URLFailOpen: c.verifyFailOpen, DisallowAppNames: list(c.disallowedApps),
+		URLFailOpen: c.verifyFailOpen, DisallowAppNames: names,
 		CacheFor: c.verifyCache, Logger: s.log}
 	if ac.Enabled() {
 		if s.admit, err = admit.New(ac); err != nil {
@@ -27,7 +32,7 @@ func (s *server) access() (err error) {
 	}
 	if c.rateFile != "" {
 		if s.rate, err = ratelimit.Load(c.rateFile); err != nil {
-			return err
+			return fmt.Errorf("-rate-config: %w", err)
 		}
 	}
 	s.dns, err = bootstrap.New(bootstrap.Config{Published: c.dnsNames,

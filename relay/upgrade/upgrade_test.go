@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		{"garbage", "\x00\x01\x02", Verdict{}},
 	} {
 		head := strings.ReplaceAll(tc.head, "|", "\r\n") + "\r\n\r\n"
-		if got := Parse([]byte(head)); got != tc.want {
+		if _, got := Parse([]byte(head)); got != tc.want {
 			t.Errorf("%s: %+v, want %+v", tc.name, got, tc.want)
 		}
 		if n := HeadLen([]byte(head + "DERP frames follow")); n != len(head) {
