@@ -151,8 +151,8 @@ func (l *loop) endErr(c *conn, why Reason, tlsErr error) {
 
 // drain ends a connection once everything pending has been sent.
 func (l *loop) drain(c *conn, why Reason) {
-	if c.phase != phaseDrain {
-		l.n.Draining++
+	if c.phase != phaseDrain && why == EndHTTPDone {
+		l.srv.shared.answers.Add(1)
 	}
 	c.phase = phaseDrain
 	c.drainWhy = why
@@ -191,7 +191,9 @@ func (l *loop) endOfStream(c *conn) {
 // until Closed.
 func (l *loop) forget(c *conn, why Reason) {
 	if c.phase == phaseDrain {
-		l.n.Draining--
+		if c.drainWhy == EndHTTPDone {
+			l.srv.shared.answers.Add(-1)
+		}
 		if why == EndPeerReset || why == EndShutdown {
 			why = c.drainWhy // the reason we had came first
 		}

@@ -53,7 +53,6 @@ type Counters struct {
 	Connections         int // gauges: TCP connections of this loop
 	Clients, Home, Poor int // logged in; thereof at home here; not ideal
 	InHandshake, InHTTP int
-	Draining            int // ended by us, with bytes still to be sent
 	QueuedBytes         int64
 }
 
@@ -118,7 +117,6 @@ func (c *Counters) add(o *Counters) {
 	c.Poor += o.Poor
 	c.InHandshake += o.InHandshake
 	c.InHTTP += o.InHTTP
-	c.Draining += o.Draining
 	c.QueuedBytes += o.QueuedBytes
 }
 
@@ -136,6 +134,7 @@ type shared struct {
 	connections atomic.Int64 // open; written by all loops
 	handshakes  atomic.Int64 // in flight
 	http        atomic.Int64 // handed to the HTTP server
+	answers     atomic.Int64 // last responses of the HTTP server that are still to be sent
 	preLogin    atomic.Int64 // bytes of long ClientInfo frames
 	accepts     acceptBucket
 }

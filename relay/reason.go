@@ -127,6 +127,6 @@ const (
 )
 
 func (d DropReason) String() string {
-	return [...]string{"unknown_dest", "unknown_dest_on_fwd", "gone_disconnected", "queue_head", "queue_tail",
-		"write_error", "dup_client"}[d]
+	return [...]string{"unknown_dest", "unknown_dest_on_fwd", "gone_disconnected",
+		"queue_head", "queue_tail", "write_error", "dup_client"}[d]
 }

@@ -222,7 +222,7 @@ func (s *Server) Snapshot() Snapshot {
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	// The last responses are with the loops now, which still have to send them.
-	for ctx.Err() == nil && s.Snapshot().Draining > 0 {
+	for ctx.Err() == nil && s.shared.answers.Load() > 0 {
 		time.Sleep(drainLook)
 	}
 	for _, l := range s.loops {

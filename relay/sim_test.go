@@ -118,6 +118,9 @@ func (f *simFound) checkReach(t *testing.T) {
 		EndNone: "no reason", EndPeerAlert: "clients send no alerts",
 		EndHTTPCap: "no net/http here", EndHTTPDone: "no net/http here",
 		EndHandshakeBytes: "clients are brief", EndPreLoginBytes: "clients are brief",
+		EndNotAdmitted: "everyone is admitted", EndAdmissionBusy: "everyone is admitted",
+		EndAcceptLimit: "accepts are not limited", EndWebSocket: "no WebSocket here",
+		EndClosePeer: "one node", EndMesh: "one node", EndMeshSelf: "one node",
 		EndPreLoginBudget: "clients are brief", EndKernel: "the fake has no such error",
 	}
 	for why := range reasonCount {

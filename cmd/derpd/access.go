@@ -72,13 +72,3 @@ func (s *server) watchRate(ctx context.Context) {
 		s.log.Info("client rates changed", "limits", lim.String())
 	}
 }
-
-// list cuts a comma-separated flag.
-func list(s string) (names []string) {
-	for name := range strings.SplitSeq(s, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}

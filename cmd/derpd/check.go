@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -78,10 +79,15 @@ func (c *config) checkNumbers() error {
 		name string
 		v    time.Duration
 	}{{"-tcp-keepalive-time", c.keepAlive}, {"-tcp-user-timeout", c.userTimeout},
-		{"-tcp-write-timeout", c.writeTimeout}, {"-status", c.status}} {
+		{"-tcp-write-timeout", c.writeTimeout}, {"-status", c.status},
+		{"-verify-cache", c.verifyCache}} {
 		if d.v < 0 {
 			return fmt.Errorf("%s %v: use a duration like 15s, or 0", d.name, d.v)
 		}
+	}
+	if !(c.acceptLimit > 0) { // NaN neither
+		return fmt.Errorf("-accept-connection-limit %v: use a number above 0, or +Inf for no limit",
+			c.acceptLimit)
 	}
 	if c.loops == 0 {
 		c.loops = runtime.NumCPU()
@@ -97,6 +103,7 @@ func (c *config) checkNumbers() error {
 		{"-max-connections", int64(c.maxConnections), 1, 1 << 24},
 		{"-max-handshakes", int64(c.maxHandshakes), 1, 1 << 20},
 		{"-max-http", int64(c.maxHTTP), 1, 1 << 20},
+		{"-accept-connection-burst", int64(c.acceptBurst), 1, math.MaxInt},
 		{"-pre-login-budget", c.preLoginBudget, 1 << 20, 1 << 40},
 		{"-queue-budget", c.queueBudget, 1 << 20, 1 << 44},
 	} {

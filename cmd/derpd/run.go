@@ -139,7 +139,8 @@ func (s *server) build() error {
 			return engine.New(local, remote)
 		}
 	}
-	pages := httpd.Config{Bootstrap: s.dns, ACE: c.ace, Version: version(), Home: c.home, NoDERP: !c.derp,
+	pages := httpd.Config{Bootstrap: s.dns, ACE: c.ace, Version: version(),
+		Home: c.home, NoDERP: !c.derp,
 		Snapshot: func() relay.Snapshot { return s.relay.Snapshot() }}
 	if s.stun != nil {
 		pages.STUN = s.stun.Stats

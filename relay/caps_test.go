@@ -1,0 +1,208 @@
+package relay
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"derpd/relay/derp"
+)
+
+// TestConnectionCap: one more than may be is closed without a word, and takes no place.
+func TestConnectionCap(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		r := startLive(t, secure, Config{MaxConnections: 4})
+		others := r.bystand(t)
+		third, fourth := r.login(t, 3), r.login(t, 4)
+		for range 10 {
+			r.wantEnd(t, []Reason{EndConnectionCap}, func() {
+				if b := readAll(t, r.tcp(t)); len(b) > 0 {
+					t.Errorf("told %q", b)
+				}
+			})
+		}
+		others.check(t, true)
+		third.Close()
+		waitFor(t, "a place", func() bool { return r.Snapshot().Connections == 3 })
+		again := r.login(t, 3)
+		if err := exchange(again, fourth, testPacket(1)); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestAcceptLimit: connections beyond the rate are closed at once; those that are there stay.
+func TestAcceptLimit(t *testing.T) {
+	r := startLive(t, true, Config{AcceptsPerSecond: 1e-6, AcceptBurst: 3})
+	others := r.bystand(t)
+	r.login(t, 1)
+	for range 3 {
+		r.wantEnd(t, []Reason{EndAcceptLimit}, func() { readAll(t, r.tcp(t)) })
+	}
+	others.check(t, true)
+}
+
+// TestHandshakeCap: while as many handshakes as may be are in flight, another is refused.
+func TestHandshakeCap(t *testing.T) {
+	r := startLive(t, true, Config{MaxHandshakes: 2})
+	others := r.bystand(t)
+	var waiting []net.Conn
+	for range 2 {
+		c := r.tcp(t)
+		c.Write(clientHello())
+		io.ReadFull(c, make([]byte, 100)) // the server's flight; nothing more comes of it
+		waiting = append(waiting, c)
+	}
+	if n := r.Snapshot().InHandshake; n != 2 {
+		t.Fatalf("%d handshakes in flight, want 2", n)
+	}
+	idle := r.tcp(t) // without a hello it takes no place
+	for range 5 {
+		r.wantEnd(t, []Reason{EndHandshakeCap}, func() {
+			c := r.tcp(t)
+			c.Write(clientHello())
+			readAll(t, c)
+		})
+	}
+	others.check(t, true)
+	// Some of the flight is unread: the kernel may make a reset of it.
+	r.wantEnd(t, []Reason{EndPeerClosed, EndPeerReset}, func() { waiting[0].Close() })
+	waitFor(t, "a place", func() bool { return r.shared.handshakes.Load() == 1 })
+	c, err := r.over(idle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.loginOver(t, c, 1)
+	if n := r.Snapshot(); n.InHandshake != 1 || n.Handshakes != 3 {
+		t.Errorf("%d in flight, %d done; want 1 and 3", n.InHandshake, n.Handshakes)
+	}
+}
+
+// TestHTTPCap: beside as many HTTP conversations as may be, another is answered 503, and
+// DERP goes on.
+func TestHTTPCap(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		r := startLive(t, secure, Config{MaxHTTP: 2})
+		others := r.bystand(t)
+		get := func(c net.Conn) int {
+			t.Helper()
+			if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			io.Copy(io.Discard, answer.Body)
+			return answer.StatusCode
+		}
+		kept := []net.Conn{r.stream(t), r.stream(t)}
+		for _, c := range kept {
+			if code := get(c); code != 404 {
+				t.Fatalf("answered %d, want the handler's 404", code)
+			}
+		}
+		for range 3 {
+			r.wantEnd(t, []Reason{EndHTTPCap}, func() {
+				c := r.stream(t)
+				if code := get(c); code != http.StatusServiceUnavailable {
+					t.Errorf("answered %d, want 503", code)
+				}
+				c.Close()
+			})
+		}
+		others.check(t, true)
+		if code := get(kept[1]); code != 404 {
+			t.Errorf("a kept-alive connection is answered %d", code)
+		}
+		r.wantEnd(t, []Reason{EndHTTPDone, EndPeerClosed}, func() { kept[0].Close() })
+		waitFor(t, "a place", func() bool { return r.Snapshot().InHTTP == 1 })
+		if code := get(r.stream(t)); code != 404 {
+			t.Errorf("with a place free, answered %d", code)
+		}
+	})
+}
+
+// TestHTTPServerGone: when the HTTP server takes no connections any more, as in a shutdown,
+// requests are refused and the loops go on.
+func TestHTTPServerGone(t *testing.T) {
+	r := startLive(t, false, Config{MaxHTTP: 1})
+	others := r.bystand(t)
+	r.http.Shutdown(t.Context())
+	for range 5 {
+		c := r.tcp(t)
+		before := r.Snapshot()
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		waitFor(t, "the request to be handed over or refused", func() bool {
+			s := r.Snapshot()
+			return s.HTTP > before.HTTP || s.Ends[EndHTTPCap] > before.Ends[EndHTTPCap] ||
+				s.InHTTP == 0 && len(r.inlet.conns) == 1
+		})
+		c.SetLinger(0)
+		c.Close()
+		waitFor(t, "the connection to end", func() bool {
+			s := r.Snapshot()
+			return s.InHTTP == 0 && s.Connections == 2
+		})
+	}
+	others.check(t, true)
+}
+
+// TestSameKeyTwice: a second connection of a key gets its packets; when it leaves, the first
+// does again, and a peer is told only of the last.
+func TestSameKeyTwice(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		r := startLive(t, secure, Config{})
+		first, peer := r.login(t, 1), r.login(t, 2)
+		if err := exchange(first, peer, testPacket(1)); err != nil { // peer has heard from it
+			t.Fatal(err)
+		}
+		second := r.login(t, 1)
+		for n := range 20 {
+			if err := exchange(peer, second, testPacket(n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if s := r.Snapshot(); s.DupKeys != 1 || s.DupConns != 2 || s.DupConnections != 1 {
+			t.Errorf("counted %d keys, %d connections, %d ever", s.DupKeys, s.DupConns,
+				s.DupConnections)
+		}
+		r.wantEnd(t, []Reason{EndPeerClosed}, func() { second.Close() })
+		if err := exchange(peer, first, testPacket(3)); err != nil {
+			t.Fatal(err)
+		}
+		if err := exchange(first, peer, testPacket(4)); err != nil { // no PeerGone in between
+			t.Fatal(err)
+		}
+		r.wantEnd(t, []Reason{EndPeerClosed}, func() { first.Close() })
+		peer.want(t, derp.AppendPeerGone(nil, first.pub, derp.GoneDisconnected))
+	})
+}
+
+// TestShutdownInHandshakes: connections at every stage before the login end with the relay,
+// and so do the coroutines of their handshakes, which startLive checks.
+func TestShutdownInHandshakes(t *testing.T) {
+	r := startLive(t, true, Config{Workers: 1})
+	hello := clientHello()
+	r.submit(func() { time.Sleep(20 * time.Millisecond) }) // so that some are still queued
+	for n := range 60 {
+		c := r.tcp(t)
+		if n%3 > 0 {
+			c.Write(hello)
+		}
+		if n%3 > 1 && n > 30 {
+			io.ReadFull(c, make([]byte, 100))
+		}
+	}
+	waitFor(t, "all to be there", func() bool { return r.Snapshot().Connections == 60 })
+	r.halt(t)
+	if n := r.Snapshot().Ends[EndShutdown]; n != 60 {
+		t.Errorf("%d ended for %v, want 60", n, EndShutdown)
+	}
+	waitFor(t, "the handshakes to be given up", func() bool {
+		return r.shared.handshakes.Load() == 0
+	})
+}

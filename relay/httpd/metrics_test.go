@@ -1,0 +1,243 @@
+package httpd
+
+import (
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"derpd/relay"
+)
+
+// derperNames are derper's metrics that this relay has, with the type that derper gives them.
+var derperNames = map[string]dto.MetricType{
+	"derp_current_file_descriptors":      dto.MetricType_GAUGE,
+	"derp_current_connections":           dto.MetricType_GAUGE,
+	"derp_current_home_connections":      dto.MetricType_GAUGE,
+	"derp_current_notideal_connections":  dto.MetricType_GAUGE,
+	"derp_clients_total":                 dto.MetricType_GAUGE,
+	"derp_clients_local":                 dto.MetricType_GAUGE,
+	"derp_current_dup_client_keys":       dto.MetricType_GAUGE,
+	"derp_current_dup_client_conns":      dto.MetricType_GAUGE,
+	"derp_total_dup_client_conns":        dto.MetricType_COUNTER,
+	"derp_accepts":                       dto.MetricType_COUNTER,
+	"derp_bytes_received":                dto.MetricType_COUNTER,
+	"derp_bytes_sent":                    dto.MetricType_COUNTER,
+	"derp_packets_received":              dto.MetricType_COUNTER,
+	"derp_packets_sent":                  dto.MetricType_COUNTER,
+	"derp_packets_received_kind":         dto.MetricType_COUNTER,
+	"derp_unknown_frames":                dto.MetricType_COUNTER,
+	"derp_home_moves_in":                 dto.MetricType_COUNTER,
+	"derp_home_moves_out":                dto.MetricType_COUNTER,
+	"derp_got_ping":                      dto.MetricType_COUNTER,
+	"derp_sent_pong":                     dto.MetricType_COUNTER,
+	"derp_peer_gone_disconnected_frames": dto.MetricType_COUNTER,
+	"derp_peer_gone_not_here_frames":     dto.MetricType_COUNTER,
+	"derp_sclient_write_timeouts":        dto.MetricType_COUNTER,
+	"derp_packets_dropped":               dto.MetricType_COUNTER,
+	"derp_bytes_dropped":                 dto.MetricType_COUNTER,
+	"derper_tls_request_version":         dto.MetricType_COUNTER,
+	"stun_requests":                      dto.MetricType_COUNTER,
+	"stun_addrfamily":                    dto.MetricType_COUNTER,
+	"stun_no_local_addr":                 dto.MetricType_COUNTER,
+	"process_start_unix_time":            dto.MetricType_GAUGE,
+	"uptime_sec":                         dto.MetricType_COUNTER,
+	"goroutines":                         dto.MetricType_GAUGE,
+	"version":                            dto.MetricType_GAUGE,
+	"go_version":                         dto.MetricType_GAUGE,
+	"go_goroutines":                      dto.MetricType_GAUGE,
+	"process_resident_memory_bytes":      dto.MetricType_GAUGE,
+}
+
+// scrape reads /debug/varz as Prometheus does.
+func scrape(t *testing.T, c Config) map[string]*dto.MetricFamily {
+	t.Helper()
+	r := ask(Main(c), "GET", "/debug/varz", "127.0.0.1:1")
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(r.Body)
+	if err != nil || r.StatusCode != 200 {
+		t.Fatalf("status %d, %v", r.StatusCode, err)
+	}
+	return families
+}
+
+// value returns the number of the member with these labels (name, value, …).
+func value(t *testing.T, f *dto.MetricFamily, labels ...string) float64 {
+	t.Helper()
+	for _, m := range f.GetMetric() {
+		var got []string
+		for _, l := range m.GetLabel() {
+			got = append(got, l.GetName(), l.GetValue())
+		}
+		if slices.Equal(got, labels) {
+			if m.Gauge != nil {
+				return m.Gauge.GetValue()
+			}
+			return m.Counter.GetValue()
+		}
+	}
+	t.Fatalf("%s has no member %v", f.GetName(), labels)
+	return 0
+}
+
+func TestVarzHasDerpersNames(t *testing.T) {
+	families := scrape(t, testConfig())
+	for name, kind := range derperNames {
+		f := families[name]
+		if f == nil {
+			t.Errorf("%s is missing", name)
+		} else if f.GetType() != kind {
+			t.Errorf("%s is a %v, derper's is a %v", name, f.GetType(), kind)
+		}
+	}
+}
+
+// TestVarzHelp: every metric says in a sentence of its own what it counts.
+func TestVarzHelp(t *testing.T) {
+	sentence := regexp.MustCompile(`^[A-Z].{9,80}\.$`)
+	seen := map[string]string{}
+	for name, f := range scrape(t, testConfig()) {
+		if strings.HasPrefix(name, "go_") && name != "go_version" ||
+			strings.HasPrefix(name, "process_") && name != "process_start_unix_time" {
+			continue // client_golang's own
+		}
+		help := f.GetHelp()
+		if !sentence.MatchString(help) {
+			t.Errorf("%s: the help %q is no sentence of 10 to 80 characters", name, help)
+		}
+		if other, ok := seen[help]; ok {
+			t.Errorf("%s and %s have the same help", name, other)
+		}
+		seen[help] = name
+	}
+	names := map[string]bool{}
+	for _, m := range derpMetrics {
+		if names[m.name] {
+			t.Errorf("%s stands in the table twice", m.name)
+		}
+		names[m.name] = true
+	}
+	s := testSnapshot()
+	used := map[string]bool{"process_start_unix_time": true, "uptime_sec": true,
+		"goroutines": true, "version": true, "go_version": true}
+	for _, f := range append(families(&s), stunFamilies(testConfig())...) {
+		used[f.family] = true
+	}
+	for name := range familyHelp {
+		if !used[name] {
+			t.Errorf("there is help for %s, which does not exist", name)
+		}
+	}
+}
+
+func TestVarzValues(t *testing.T) {
+	families := scrape(t, testConfig())
+	for _, tc := range []struct {
+		family string
+		labels []string
+		want   float64
+	}{
+		{"derp_current_connections", nil, 7},
+		{"derp_current_home_connections", nil, 3},
+		{"derp_clients_total", nil, 6},
+		{"derp_packets_received", nil, 120},
+		{"derp_packets_received_kind", []string{"kind", "disco"}, 20},
+		{"derp_packets_received_kind", []string{"kind", "other"}, 100},
+		{"derp_packets_sent", nil, 115},
+		{"derp_accepts", nil, 9},
+		{"derp_packets_dropped", []string{"kind", "disco", "reason", "queue_head"}, 4},
+		{"derp_packets_dropped", []string{"kind", "other", "reason", "unknown_dest"}, 0},
+		{"derp_bytes_dropped", []string{"kind", "disco", "reason", "queue_head"}, 480},
+		{"derp_connections_ended", []string{"reason", "not_tls", "side", "peer"}, 5},
+		{"derper_tls_request_version", []string{"version", "1.3"}, 8},
+		{"derp_loops", nil, 2},
+		{"derp_loop_turns", []string{"loop", "1"}, 60},
+		{"stun_requests", []string{"disposition", "success"}, 11},
+		{"stun_addrfamily", []string{"family", "ipv6"}, 2},
+		{"version", []string{"version", "1.2.3-test"}, 1},
+	} {
+		f := families[tc.family]
+		if f == nil {
+			t.Errorf("%s is missing", tc.family)
+		} else if got := value(t, f, tc.labels...); got != tc.want {
+			t.Errorf("%s%v is %v, want %v", tc.family, tc.labels, got, tc.want)
+		}
+	}
+	if fds := value(t, families["derp_current_file_descriptors"]); fds < 3 {
+		t.Errorf("%v open files", fds)
+	}
+}
+
+// TestVarzIsComplete: every reason of an end or a drop is there from the start, so that
+// alerts can be written before the first case.
+func TestVarzIsComplete(t *testing.T) {
+	c := testConfig()
+	c.Snapshot = func() (s relay.Snapshot) { return s }
+	families := scrape(t, c)
+	var s relay.Snapshot
+	if n := len(families["derp_connections_ended"].GetMetric()); n != len(s.Ends)-1 {
+		t.Errorf("%d reasons of ends, want %d", n, len(s.Ends)-1)
+	}
+	if n := len(families["derp_packets_dropped"].GetMetric()); n != 2*len(s.Drops) {
+		t.Errorf("%d drop reasons by kind, want %d", n, 2*len(s.Drops))
+	}
+	for _, m := range families["derp_packets_dropped"].GetMetric() {
+		for _, l := range m.GetLabel() {
+			known := []string{"unknown_dest", "unknown_dest_on_fwd", "gone_disconnected",
+				"queue_head", "queue_tail", "write_error", "dup_client"}
+			if l.GetName() == "reason" && !slices.Contains(known, l.GetValue()) {
+				t.Errorf("derper has no drop reason %q", l.GetValue())
+			}
+		}
+	}
+	c.STUN = nil
+	if scrape(t, c)["stun_requests"] != nil {
+		t.Error("metrics of a STUN server that does not exist")
+	}
+}
+
+// TestVars: the JSON of expvar, in which derper's set is named derp and types are prefixes.
+func TestVars(t *testing.T) {
+	r := ask(Main(testConfig()), "GET", "/debug/vars", "127.0.0.1:1")
+	if ct := r.Header.Get("Content-Type"); ct != "application/json; charset=utf-8" {
+		t.Errorf("content type %q", ct)
+	}
+	var vars map[string]json.RawMessage
+	if err := json.NewDecoder(r.Body).Decode(&vars); err != nil {
+		t.Fatal(err)
+	}
+	var derp map[string]json.RawMessage
+	if err := json.Unmarshal(vars["derp"], &derp); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"gauge_current_connections": "7", "gauge_current_home_connections": "3",
+		"gauge_clients_total": "6", "accepts": "9", "packets_sent": "115",
+		"packets_received": "120", "counter_total_dup_client_conns": "0",
+		"counter_packets_received_kind": `{"disco":20,"other":100}`, "version": `"1.2.3-test"`,
+	} {
+		if got := string(derp[name]); got != want {
+			t.Errorf("derp.%s is %s, want %s", name, got, want)
+		}
+	}
+	var dropped map[string]int
+	if err := json.Unmarshal(vars["derp_packets_dropped"], &dropped); err != nil {
+		t.Fatal(err)
+	}
+	if dropped["reason=queue_head,kind=disco"] != 4 {
+		t.Errorf("drops %v", dropped)
+	}
+	for _, name := range []string{"cmdline", "counter_uptime_sec", "gauge_goroutines",
+		"go_version", "stun_requests", "derper_tls_request_version"} {
+		if len(vars[name]) == 0 {
+			t.Errorf("%s is missing among %v", name, slices.Sorted(maps.Keys(vars)))
+		}
+	}
+}
