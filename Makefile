@@ -3,7 +3,7 @@
 STATICCHECK := .bin/staticcheck
 FUZZTIME ?= 10s
 
-.PHONY: run build test interop tailnet lint vuln fuzz clean
+.PHONY: run build test interop tailnet bench-peers lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
@@ -37,6 +37,12 @@ interop:
 tailnet:
 	@.ci/need ip iperf3
 	cd interop && TAILNET=1 go test -v -count=1 -timeout 12m ./tailnet
+
+# The derpers that bench compares with. The newer one needs a newer Go, which is fetched.
+bench-peers:
+	cd interop && go build -buildvcs=false -o ../bin/derper-1.102.5 tailscale.com/cmd/derper
+	cd bench/peers && GOTOOLCHAIN=go1.27.3 go build -buildvcs=false \
+		-o ../../bin/derper-1.104.5 tailscale.com/cmd/derper
 
 # bench/peers holds no code to check.
 lint: $(STATICCHECK)
