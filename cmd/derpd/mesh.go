@@ -80,7 +80,7 @@ func (c *config) meshConfig() (m relay.Mesh, err error) {
 		}
 		text = string(b)
 	}
-	if text != "" {
+	if text != "" || !c.dev && c.meshFile != "" { // an empty file is no key either
 		if m.Key, err = derp.ParseMeshKey(text); err != nil {
 			return m, fmt.Errorf("-mesh-psk-file %s: %w", c.meshFile, err)
 		}
