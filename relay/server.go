@@ -132,6 +132,14 @@ func New(cfg Config) *Server {
 // SetRate changes what each client may send, also for those already connected.
 func (s *Server) SetRate(lim ratelimit.Limits) { s.rate.Store(&lim) }
 
+// Rate returns what SetRate has set; the zero Limits, no limit, if it has not.
+func (s *Server) Rate() (lim ratelimit.Limits) {
+	if p := s.rate.Load(); p != nil {
+		lim = *p
+	}
+	return lim
+}
+
 // Public is the server's key as clients see it.
 func (s *Server) Public() derp.Key { return s.public }
 

@@ -12,11 +12,15 @@ import (
 	"derpd/relay"
 	"derpd/relay/admit"
 	"derpd/relay/bootstrap"
+	"derpd/relay/httpd"
 	"derpd/relay/ratelimit"
 )
 
 // access makes what decides who may connect and how fast.
 func (s *server) access() (err error) {
+	if err := httpd.CheckEnvironment(); err != nil {
+		return err
+	}
 	c := s.cfg
 	var names []string
 	if c.disallowedApps != "" { // an empty name in the list is refused by admit.New

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -139,13 +140,7 @@ func (s *server) build() error {
 			return engine.New(local, remote)
 		}
 	}
-	pages := httpd.Config{Bootstrap: s.dns, ACE: c.ace, Version: version(),
-		Home: c.home, NoDERP: !c.derp,
-		Snapshot: func() relay.Snapshot { return s.relay.Snapshot() }}
-	if s.stun != nil {
-		pages.STUN = s.stun.Stats
-	}
-	main := httpd.Main(pages)
+	main := httpd.Main(s.pages())
 	rc.HTTP = main
 	if s.plain != nil {
 		go s.servePlain(s.onPlain(httpd.Plain(main)))
@@ -163,6 +158,30 @@ func (s *server) build() error {
 		s.loops = append(s.loops, loop)
 	}
 	return nil
+}
+
+// pages says what the HTTP pages show: of what there is.
+func (s *server) pages() httpd.Config {
+	c := s.cfg
+	pages := httpd.Config{Bootstrap: s.dns, ACE: c.ace, Version: version(),
+		Home: c.home, NoDERP: !c.derp, TLS: c.tls,
+		Snapshot: func() relay.Snapshot { return s.relay.Snapshot() }}
+	if c.derp {
+		pages.Clients = func() iter.Seq[relay.ClientInfo] { return s.relay.Clients() }
+	}
+	if s.stun != nil {
+		pages.STUN = s.stun.Stats
+	}
+	if s.admit != nil {
+		pages.Admit = s.admit.Stats
+	}
+	if s.auto != nil {
+		pages.ACME = s.auto.Stats
+	}
+	if c.rateFile != "" {
+		pages.Rate = func() ratelimit.Limits { return s.relay.Rate() }
+	}
+	return pages
 }
 
 func (s *server) servePlain(h http.Handler) {

@@ -5,9 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
-	"net/netip"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +32,12 @@ func debug(mux *http.ServeMux, c Config) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	handle("/debug/varz", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	fn("/debug/vars", func(w http.ResponseWriter, _ *http.Request) { writeVars(w, c) })
+	fn("/debug/check", c.check)
+	fn("/debug/clients/", c.clients)
+	fn("/debug/traffic", c.traffic)
+	fn("/debug/runtime-metrics", runtimeMetrics)
+	fn("/debug/runtime-metrics/", runtimeMetrics)
+	fn("/debug/set-mutex-profile-fraction", setMutexProfile)
 	fn("/debug/gc", func(w http.ResponseWriter, _ *http.Request) {
 		runtime.GC()
 		io.WriteString(w, "garbage collected\n")
@@ -54,13 +58,16 @@ func debug(mux *http.ServeMux, c Config) {
 	})
 }
 
-var started = time.Now()
-
 const debugPage = `<!doctype html><html><head><title>derpd debug</title></head><body>
 <h1>derpd</h1><p>version %s, %s, up %v</p><ul>
 <li><a href="/debug/varz">varz</a> (Prometheus)</li>
 <li><a href="/debug/vars">vars</a> (JSON)</li>
+<li><a href="/debug/clients/">clients</a> (who is connected)</li>
+<li><a href="/debug/traffic">traffic</a> (who moves what, as JSON, every 2 s for a minute)</li>
+<li><a href="/debug/check">check</a> (consistency)</li>
+<li><a href="/debug/runtime-metrics">runtime-metrics</a> (of Go)</li>
 <li><a href="/debug/pprof/">pprof</a></li>
+<li><a href="/debug/set-mutex-profile-fraction">set-mutex-profile-fraction</a></li>
 <li><a href="/debug/gc">gc</a> (collects garbage)</li>
 </ul></body></html>
 `
@@ -74,31 +81,4 @@ func long(h http.HandlerFunc) http.HandlerFunc {
 		srv := &http.Server{}
 		h(w, r.WithContext(contextWithServer(r.Context(), srv)))
 	}
-}
-
-// tailscaleRanges are the addresses of nodes of a tailnet.
-var tailscaleRanges = []netip.Prefix{
-	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fd7a:115c:a1e0::/48"),
-}
-
-// mayDebug: loopback and Tailscale addresses, unless a proxy stands in front, which makes
-// everyone look local.
-func mayDebug(r *http.Request) bool {
-	if len(r.Header.Values("X-Forwarded-For")) > 0 {
-		return false
-	}
-	from, err := netip.ParseAddrPort(strings.TrimSpace(r.RemoteAddr))
-	if err != nil {
-		return false
-	}
-	ip := from.Addr().Unmap()
-	if ip.IsLoopback() {
-		return true
-	}
-	for _, p := range tailscaleRanges {
-		if p.Contains(ip) {
-			return true
-		}
-	}
-	return false
 }

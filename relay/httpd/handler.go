@@ -2,11 +2,15 @@ package httpd
 
 import (
 	"io"
+	"iter"
 	"net/http"
 	"strings"
 
 	"derpd/relay"
+	"derpd/relay/admit"
 	"derpd/relay/bootstrap"
+	"derpd/relay/certs"
+	"derpd/relay/ratelimit"
 	"derpd/stun"
 )
 
@@ -15,6 +19,12 @@ type Config struct {
 	Snapshot func() relay.Snapshot
 	STUN     func() stun.Stats // nil: no STUN here
 	Version  string
+
+	Clients func() iter.Seq[relay.ClientInfo] // who is logged in; nil: no DERP here
+	TLS     bool                              // the main listener speaks TLS
+	Admit   func() admit.Stats                // nil: everyone may log in
+	ACME    func() certs.Stats                // nil: certificates come from elsewhere
+	Rate    func() ratelimit.Limits           // of each client; nil: not configured
 
 	// Home is what "/" shows: "" the default page, "blank" an empty one, otherwise the
 	// http(s) URL to redirect to.

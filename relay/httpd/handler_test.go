@@ -6,9 +6,14 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"derpd/netpoll"
 	"derpd/relay"
+	"derpd/relay/admit"
+	"derpd/relay/bootstrap"
+	"derpd/relay/certs"
+	"derpd/relay/ratelimit"
 	"derpd/stun"
 )
 
@@ -16,12 +21,27 @@ const stranger = "203.0.113.5:4000" // no address of loopback or a tailnet
 
 // testConfig has a snapshot in which some numbers are known.
 func testConfig() Config {
-	return Config{Version: "1.2.3-test", Snapshot: testSnapshot,
-		STUN: func() stun.Stats { return stun.Stats{Successes: 11, IPv4: 9, IPv6: 2} }}
+	dns, err := bootstrap.New(bootstrap.Config{})
+	if err != nil {
+		panic(err)
+	}
+	return Config{Version: "1.2.3-test", Snapshot: testSnapshot, TLS: true, Bootstrap: dns,
+		STUN: func() stun.Stats { return stun.Stats{Successes: 11, IPv4: 9, IPv6: 2} },
+		Rate: func() ratelimit.Limits { return ratelimit.New(5000, 70000) },
+		Admit: func() (s admit.Stats) {
+			s.Answers[admit.DeniedByURL], s.Waiting, s.URLLost = 6, 3, true
+			return s
+		},
+		ACME: func() certs.Stats {
+			return certs.Stats{Issued: 4, NotAfter: time.Unix(1900000000, 0)}
+		},
+	}
 }
 
 func testSnapshot() (s relay.Snapshot) {
-	s.Clients, s.Home, s.Keys = 7, 3, 6
+	s.Connections, s.Clients, s.Home = 10, 7, 3
+	s.Conns, s.Keys, s.DupKeys, s.DupConns = 7, 6, 1, 2
+	s.Accepts, s.Ends[relay.EndAcceptLimit], s.WebSockets = 30, 9, 2
 	s.PacketsReceived = [2]uint64{100, 20}
 	s.PacketsSent = 115
 	s.Upgrades = 9
@@ -202,8 +222,11 @@ func TestPlainPages(t *testing.T) {
 }
 
 func TestDebugAccess(t *testing.T) {
-	main := Main(testConfig())
+	c := testConfig()
+	c.Clients = clientsOf()
+	main := Main(c)
 	paths := []string{"/debug/", "/debug/varz", "/debug/vars", "/debug/gc", "/debug/pprof/",
+		"/debug/check", "/debug/clients/", "/debug/runtime-metrics",
 		"/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=1", "/debug/pprof/symbol"}
 	for _, tc := range []struct {
 		from, forwarded string

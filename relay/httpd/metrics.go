@@ -20,6 +20,8 @@ type metric struct {
 
 // derpMetrics are derper's names, so that dashboards carry on, then our own.
 var derpMetrics = []metric{
+	{"memstats_sys0", "Bytes that Go had from the system when the process started.", true,
+		func(*relay.Snapshot) uint64 { return sysAtStart }},
 	{"current_file_descriptors", "File descriptors that the process has open.", true,
 		func(*relay.Snapshot) uint64 { return openFiles() }},
 	{"current_connections", "DERP connections that are logged in.", true,
@@ -95,8 +97,6 @@ var derpMetrics = []metric{
 		func(s *relay.Snapshot) uint64 { return s.HandshakesFailed }},
 	{"rate_limit_per_client_waited", "Pauses of reading for a client's rate.", false,
 		func(s *relay.Snapshot) uint64 { return s.RateWaits }},
-	{"websocket_accepts", "Upgrades to DERP over WebSocket.", false,
-		func(s *relay.Snapshot) uint64 { return s.WebSockets }},
 	{"logins", "DERP logins that succeeded.", false,
 		func(s *relay.Snapshot) uint64 { return s.Logins }},
 	{"keepalives", "KeepAlive frames sent.", false,
@@ -126,8 +126,9 @@ type labelled struct {
 
 var kinds = [2]string{"other", "disco"}
 
-// familyHelp is what the families with labels, and the process's own metrics, count.
+// familyHelp is what the relay's families, and the process's own metrics, count.
 var familyHelp = map[string]string{
+	"derp_websocket_accepts":     "Upgrades to DERP over WebSocket.",
 	"derp_packets_received_kind": "Packets received from clients, by kind.",
 	"derp_packets_dropped":       "Packets not delivered, by reason and kind.",
 	"derp_bytes_dropped":         "Bytes of packets not delivered, by reason and kind.",
@@ -140,12 +141,6 @@ var familyHelp = map[string]string{
 	"derp_loop_sends":            "Send calls of the loop.",
 	"derp_loop_sends_blocked":    "Sends that the kernel did not take whole at once.",
 	"derp_loop_accept_errors":    "Accepts that failed for want of descriptors or memory.",
-	"stun_requests":              "Datagrams to the STUN port, by what became of them.",
-	"stun_addrfamily":            "STUN requests, by address family of the sender.",
-	"stun_no_local_addr":         "STUN requests whose local address the kernel did not tell.",
-	"process_start_unix_time":    "When the process started, in seconds since 1970.",
-	"uptime_sec":                 "Seconds since the process started.",
-	"goroutines":                 "Goroutines that exist.",
 	"version":                    "The version of derpd, as a label.",
 	"go_version":                 "The version of Go that derpd was built with, as a label.",
 }
@@ -155,6 +150,7 @@ func families(s *relay.Snapshot) (all []labelled) {
 	add := func(family string, v uint64, labels ...label) {
 		all = append(all, labelled{family: family, labels: labels, value: v})
 	}
+	add("derp_websocket_accepts", s.WebSockets)
 	for k, kind := range kinds {
 		add("derp_packets_received_kind", s.PacketsReceived[k], label{"kind", kind})
 	}

@@ -18,42 +18,71 @@ import (
 
 // derperNames are derper's metrics that this relay has, with the type that derper gives them.
 var derperNames = map[string]dto.MetricType{
-	"derp_current_file_descriptors":      dto.MetricType_GAUGE,
-	"derp_current_connections":           dto.MetricType_GAUGE,
-	"derp_current_home_connections":      dto.MetricType_GAUGE,
-	"derp_current_notideal_connections":  dto.MetricType_GAUGE,
-	"derp_clients_total":                 dto.MetricType_GAUGE,
-	"derp_clients_local":                 dto.MetricType_GAUGE,
-	"derp_current_dup_client_keys":       dto.MetricType_GAUGE,
-	"derp_current_dup_client_conns":      dto.MetricType_GAUGE,
-	"derp_total_dup_client_conns":        dto.MetricType_COUNTER,
-	"derp_accepts":                       dto.MetricType_COUNTER,
-	"derp_bytes_received":                dto.MetricType_COUNTER,
-	"derp_bytes_sent":                    dto.MetricType_COUNTER,
-	"derp_packets_received":              dto.MetricType_COUNTER,
-	"derp_packets_sent":                  dto.MetricType_COUNTER,
-	"derp_packets_received_kind":         dto.MetricType_COUNTER,
-	"derp_unknown_frames":                dto.MetricType_COUNTER,
-	"derp_home_moves_in":                 dto.MetricType_COUNTER,
-	"derp_home_moves_out":                dto.MetricType_COUNTER,
-	"derp_got_ping":                      dto.MetricType_COUNTER,
-	"derp_sent_pong":                     dto.MetricType_COUNTER,
-	"derp_peer_gone_disconnected_frames": dto.MetricType_COUNTER,
-	"derp_peer_gone_not_here_frames":     dto.MetricType_COUNTER,
-	"derp_sclient_write_timeouts":        dto.MetricType_COUNTER,
-	"derp_packets_dropped":               dto.MetricType_COUNTER,
-	"derp_bytes_dropped":                 dto.MetricType_COUNTER,
-	"derper_tls_request_version":         dto.MetricType_COUNTER,
-	"stun_requests":                      dto.MetricType_COUNTER,
-	"stun_addrfamily":                    dto.MetricType_COUNTER,
-	"stun_no_local_addr":                 dto.MetricType_COUNTER,
-	"process_start_unix_time":            dto.MetricType_GAUGE,
-	"uptime_sec":                         dto.MetricType_COUNTER,
-	"goroutines":                         dto.MetricType_GAUGE,
-	"version":                            dto.MetricType_GAUGE,
-	"go_version":                         dto.MetricType_GAUGE,
-	"go_goroutines":                      dto.MetricType_GAUGE,
-	"process_resident_memory_bytes":      dto.MetricType_GAUGE,
+	"derp_current_file_descriptors":               dto.MetricType_GAUGE,
+	"derp_current_connections":                    dto.MetricType_GAUGE,
+	"derp_current_home_connections":               dto.MetricType_GAUGE,
+	"derp_current_notideal_connections":           dto.MetricType_GAUGE,
+	"derp_clients_total":                          dto.MetricType_GAUGE,
+	"derp_clients_local":                          dto.MetricType_GAUGE,
+	"derp_current_dup_client_keys":                dto.MetricType_GAUGE,
+	"derp_current_dup_client_conns":               dto.MetricType_GAUGE,
+	"derp_total_dup_client_conns":                 dto.MetricType_COUNTER,
+	"derp_accepts":                                dto.MetricType_COUNTER,
+	"derp_bytes_received":                         dto.MetricType_COUNTER,
+	"derp_bytes_sent":                             dto.MetricType_COUNTER,
+	"derp_packets_received":                       dto.MetricType_COUNTER,
+	"derp_packets_sent":                           dto.MetricType_COUNTER,
+	"derp_packets_received_kind":                  dto.MetricType_COUNTER,
+	"derp_unknown_frames":                         dto.MetricType_COUNTER,
+	"derp_home_moves_in":                          dto.MetricType_COUNTER,
+	"derp_home_moves_out":                         dto.MetricType_COUNTER,
+	"derp_got_ping":                               dto.MetricType_COUNTER,
+	"derp_sent_pong":                              dto.MetricType_COUNTER,
+	"derp_peer_gone_disconnected_frames":          dto.MetricType_COUNTER,
+	"derp_peer_gone_not_here_frames":              dto.MetricType_COUNTER,
+	"derp_sclient_write_timeouts":                 dto.MetricType_COUNTER,
+	"derp_packets_dropped":                        dto.MetricType_COUNTER,
+	"derp_bytes_dropped":                          dto.MetricType_COUNTER,
+	"derper_tls_request_version":                  dto.MetricType_COUNTER,
+	"stun_requests":                               dto.MetricType_COUNTER,
+	"stun_addrfamily":                             dto.MetricType_COUNTER,
+	"stun_no_local_addr":                          dto.MetricType_COUNTER,
+	"process_start_unix_time":                     dto.MetricType_GAUGE,
+	"uptime_sec":                                  dto.MetricType_COUNTER,
+	"goroutines":                                  dto.MetricType_GAUGE,
+	"version":                                     dto.MetricType_GAUGE,
+	"go_version":                                  dto.MetricType_GAUGE,
+	"bootstrap_dns_unpublished_percent_misses":    dto.MetricType_COUNTER,
+	"derp_rate_limit_per_client_bytes_per_second": dto.MetricType_GAUGE,
+	"derp_rate_limit_per_client_burst_bytes":      dto.MetricType_GAUGE,
+	"go_sync_mutex_wait_seconds":                  dto.MetricType_COUNTER,
+	"derp_memstats_sys0":                          dto.MetricType_GAUGE,
+	"derp_watchers":                               dto.MetricType_GAUGE,
+	"derp_clients_remote":                         dto.MetricType_GAUGE,
+	"derp_packets_forwarded_out":                  dto.MetricType_COUNTER,
+	"derp_packets_forwarded_in":                   dto.MetricType_COUNTER,
+	"derp_multiforwarder_created":                 dto.MetricType_COUNTER,
+	"derp_multiforwarder_deleted":                 dto.MetricType_COUNTER,
+	"derp_rate_limit_per_client_waited":           dto.MetricType_COUNTER,
+	"derp_websocket_accepts":                      dto.MetricType_COUNTER,
+	"tls_listener_accepted_connections":           dto.MetricType_COUNTER,
+	"tls_listener_rejected_connections":           dto.MetricType_COUNTER,
+	"bootstrap_dns_requests":                      dto.MetricType_COUNTER,
+	"bootstrap_dns_published_hits":                dto.MetricType_COUNTER,
+	"bootstrap_dns_published_misses":              dto.MetricType_COUNTER,
+	"bootstrap_dns_unpublished_hits":              dto.MetricType_COUNTER,
+	"bootstrap_dns_unpublished_misses":            dto.MetricType_COUNTER,
+	"bootstrap_dns_queried_domains":               dto.MetricType_COUNTER,
+	"node_boot_time_seconds":                      dto.MetricType_GAUGE,
+	"memstats_heap_alloc":                         dto.MetricType_GAUGE,
+	"memstats_total_alloc":                        dto.MetricType_COUNTER,
+	"memstats_sys":                                dto.MetricType_GAUGE,
+	"memstats_mallocs":                            dto.MetricType_COUNTER,
+	"memstats_frees":                              dto.MetricType_COUNTER,
+	"memstats_num_gc":                             dto.MetricType_COUNTER,
+	"memstats_gc_cpu_fraction":                    dto.MetricType_GAUGE,
+	"go_goroutines":                               dto.MetricType_GAUGE,
+	"process_resident_memory_bytes":               dto.MetricType_GAUGE,
 }
 
 // scrape reads /debug/varz as Prometheus does.
@@ -124,21 +153,24 @@ func TestVarzHelp(t *testing.T) {
 		}
 		names[m.name] = true
 	}
-	s := testSnapshot()
-	used := map[string]bool{"process_start_unix_time": true, "uptime_sec": true,
-		"goroutines": true, "version": true, "go_version": true}
-	for _, f := range append(families(&s), stunFamilies(testConfig())...) {
+	s, c := testSnapshot(), testConfig()
+	used := map[string]bool{"version": true, "go_version": true}
+	for _, f := range append(families(&s), serviceFamilies(c, &s)...) {
 		used[f.family] = true
 	}
-	for name := range familyHelp {
-		if !used[name] {
-			t.Errorf("there is help for %s, which does not exist", name)
+	for _, help := range []map[string]string{familyHelp, serviceHelp} {
+		for name := range help {
+			if !used[name] {
+				t.Errorf("there is help for %s, which does not exist", name)
+			}
 		}
 	}
 }
 
 func TestVarzValues(t *testing.T) {
-	families := scrape(t, testConfig())
+	c := testConfig()
+	ask(Main(c), "GET", "/bootstrap-dns?q=a.example", stranger)
+	families := scrape(t, c)
 	for _, tc := range []struct {
 		family string
 		labels []string
@@ -161,7 +193,22 @@ func TestVarzValues(t *testing.T) {
 		{"derp_loop_turns", []string{"loop", "1"}, 60},
 		{"stun_requests", []string{"disposition", "success"}, 11},
 		{"stun_addrfamily", []string{"family", "ipv6"}, 2},
-		{"version", []string{"version", "1.2.3-test"}, 1},
+		{"version", []string{"binary", "derpd", "version", "1.2.3-test"}, 1},
+		{"derp_websocket_accepts", nil, 2},
+		{"derp_rate_limit_per_client_bytes_per_second", nil, 5000},
+		{"derp_rate_limit_per_client_burst_bytes", nil, 70000},
+		{"tls_listener_accepted_connections", nil, 21},
+		{"tls_listener_rejected_connections", nil, 9},
+		{"bootstrap_dns_requests", nil, 1},
+		{"bootstrap_dns_unpublished_misses", nil, 1},
+		{"bootstrap_dns_queried_domains", nil, 1},
+		{"derp_admissions", []string{"answer", "denied_by_url"}, 6},
+		{"derp_admissions", []string{"answer", "allowed"}, 0},
+		{"derp_admissions_waiting", nil, 3},
+		{"derp_admission_service_lost", []string{"service", "url"}, 1},
+		{"derp_admission_service_lost", []string{"service", "tailscaled"}, 0},
+		{"derp_certificates_issued", nil, 4},
+		{"derp_certificate_not_after", nil, 1900000000},
 	} {
 		f := families[tc.family]
 		if f == nil {
@@ -172,6 +219,12 @@ func TestVarzValues(t *testing.T) {
 	}
 	if fds := value(t, families["derp_current_file_descriptors"]); fds < 3 {
 		t.Errorf("%v open files", fds)
+	}
+	for _, name := range []string{"derp_memstats_sys0", "memstats_heap_alloc", "memstats_sys",
+		"memstats_total_alloc", "memstats_mallocs", "node_boot_time_seconds"} {
+		if v := value(t, families[name]); v <= 0 {
+			t.Errorf("%s is %v", name, v)
+		}
 	}
 }
 
@@ -197,9 +250,12 @@ func TestVarzIsComplete(t *testing.T) {
 			}
 		}
 	}
-	c.STUN = nil
-	if scrape(t, c)["stun_requests"] != nil {
-		t.Error("metrics of a STUN server that does not exist")
+	c.STUN, c.TLS, c.Rate, c.Bootstrap, c.Admit, c.ACME = nil, false, nil, nil, nil, nil
+	families = scrape(t, c)
+	for name := range serviceHelp {
+		if families[name] != nil {
+			t.Errorf("%s is of something that does not exist", name)
+		}
 	}
 }
 
@@ -221,7 +277,8 @@ func TestVars(t *testing.T) {
 		"gauge_current_connections": "7", "gauge_current_home_connections": "3",
 		"gauge_clients_total": "6", "accepts": "9", "packets_sent": "115",
 		"packets_received": "120", "counter_total_dup_client_conns": "0",
-		"counter_packets_received_kind": `{"disco":20,"other":100}`, "version": `"1.2.3-test"`,
+		"counter_packets_received_kind":     `{"disco":20,"other":100}`,
+		"rate_limit_per_client_burst_bytes": "70000", "version": `"1.2.3-test"`,
 	} {
 		if got := string(derp[name]); got != want {
 			t.Errorf("derp.%s is %s, want %s", name, got, want)
@@ -234,8 +291,18 @@ func TestVars(t *testing.T) {
 	if dropped["reason=queue_head,kind=disco"] != 4 {
 		t.Errorf("drops %v", dropped)
 	}
+	for name, want := range map[string]string{
+		"stun": `{"counter_addrfamily":{"ipv4":9,"ipv6":2},"counter_no_local_addr":0,` +
+			`"counter_requests":{"not_stun":0,"read_error":0,"success":11,"write_error":0}}`,
+		"tls_listener":                   `{"counter_accepted_connections":21,"counter_rejected_connections":9}`,
+		"counter_bootstrap_dns_requests": "0", "derp_websocket_accepts": "2",
+	} {
+		if got := string(vars[name]); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
 	for _, name := range []string{"cmdline", "counter_uptime_sec", "gauge_goroutines",
-		"go_version", "stun_requests", "derper_tls_request_version"} {
+		"go_version", "version", "node_boot_time_seconds", "derper_tls_request_version"} {
 		if len(vars[name]) == 0 {
 			t.Errorf("%s is missing among %v", name, slices.Sorted(maps.Keys(vars)))
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,17 +40,18 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, m := range derpMetrics {
 		send("derp_"+m.name, m.help, m.gauge, float64(m.value(&s)))
 	}
-	one := func(family string, gauge bool, v float64, labels ...label) {
-		send(family, familyHelp[family], gauge, v, labels...)
+	for _, f := range families(&s) {
+		send(f.family, familyHelp[f.family], f.gauge, float64(f.value), f.labels...)
 	}
-	for _, f := range append(families(&s), stunFamilies(c.cfg)...) {
-		one(f.family, f.gauge, float64(f.value), f.labels...)
+	for _, f := range serviceFamilies(c.cfg, &s) {
+		send(f.family, serviceHelp[f.family], f.gauge, float64(f.value), f.labels...)
 	}
-	one("process_start_unix_time", true, float64(started.Unix()))
-	one("uptime_sec", false, time.Since(started).Seconds())
-	one("goroutines", true, float64(runtime.NumGoroutine()))
-	one("version", true, 1, label{"version", c.cfg.Version})
-	one("go_version", true, 1, label{"version", runtime.Version()})
+	for _, n := range processNumbers() {
+		send(n.name, n.help, n.gauge, n.value)
+	}
+	send("version", familyHelp["version"], true, 1, label{"version", c.cfg.Version},
+		label{"binary", "derpd"})
+	send("go_version", familyHelp["go_version"], true, 1, label{"version", runtime.Version()})
 }
 
 // writeVars writes the JSON of derper's /debug/vars: the set "derp" with its type prefixes,
@@ -67,31 +69,56 @@ func writeVars(w http.ResponseWriter, c Config) {
 		}
 		derp[name] = m.value(&s)
 	}
-	byKind := map[string]uint64{}
-	for k, kind := range kinds {
-		byKind[kind] = s.PacketsReceived[k]
-	}
-	derp["counter_packets_received_kind"] = byKind
 	vars := map[string]any{
-		"derp":               derp,
-		"cmdline":            os.Args,
-		"counter_uptime_sec": int64(time.Since(started).Seconds()),
-		"gauge_goroutines":   runtime.NumGoroutine(),
-		"go_version":         runtime.Version(),
+		"derp":                    derp,
+		"cmdline":                 os.Args,
+		"counter_uptime_sec":      int64(time.Since(started).Seconds()),
+		"process_start_unix_time": started.Unix(),
+		"gauge_goroutines":        runtime.NumGoroutine(),
+		"go_version":              runtime.Version(),
+		"version":                 c.Version,
 	}
-	for _, f := range append(families(&s), stunFamilies(c)...) {
-		if f.family == "derp_packets_received_kind" {
+	if boot := bootTime(); boot > 0 {
+		vars["node_boot_time_seconds"] = boot
+	}
+	for _, f := range append(families(&s), serviceFamilies(c, &s)...) {
+		set, name := vars, f.family
+		for family, path := range varsNames {
+			if rest, ok := strings.CutPrefix(name, family); ok {
+				if path.set != "" {
+					inner, _ := vars[path.set].(map[string]any)
+					if inner == nil {
+						inner = map[string]any{}
+						vars[path.set] = inner
+					}
+					set = inner
+				}
+				name = path.prefix + rest
+			}
+		}
+		if len(f.labels) == 0 {
+			set[name] = f.value
 			continue
 		}
-		set, _ := vars[f.family].(map[string]uint64)
-		if set == nil {
-			set = map[string]uint64{}
-			vars[f.family] = set
+		members, _ := set[name].(map[string]uint64)
+		if members == nil {
+			members = map[string]uint64{}
+			set[name] = members
 		}
-		set[labelText(f.labels)] = f.value
+		members[labelText(f.labels)] = f.value
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	writeSorted(w, vars)
+}
+
+// varsNames are the families that derper's JSON names otherwise than Prometheus does: by how
+// their names begin, the set they stand in and what takes the place of the beginning.
+var varsNames = map[string]struct{ set, prefix string }{
+	"stun_":                      {"stun", "counter_"},
+	"tls_listener_":              {"tls_listener", "counter_"},
+	"bootstrap_dns_":             {"", "counter_bootstrap_dns_"},
+	"derp_packets_received_kind": {"derp", "counter_packets_received_kind"},
+	"derp_rate_limit_":           {"derp", "rate_limit_"},
 }
 
 // labelText joins a family's labels as a key: the value alone if there is one, otherwise
