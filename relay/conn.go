@@ -161,12 +161,14 @@ func (l *loop) drain(c *conn, why Reason) {
 }
 
 // drained ends a connection that has been sent its last bytes. A peer that may be in the
-// middle of a request is read on for a moment: to close with bytes unread is a reset, which
-// would take the answer from it.
+// middle of a request, or owes the answer to a WebSocket's close frame, is read on for a
+// moment: to close with bytes unread is a reset, which would take our last words from it.
 func (l *loop) drained(c *conn) {
-	if c.drainWhy != EndRequestTooLarge && c.drainWhy != EndHTTPCap {
+	switch {
+	case c.drainWhy != EndRequestTooLarge && c.drainWhy != EndHTTPCap &&
+		c.drainWhy != EndWebSocket:
 		l.end(c, c.drainWhy)
-	} else if !c.lingers {
+	case !c.lingers:
 		c.lingers = true
 		l.poll.SetTimeout(c.h, lingerTimeout)
 	}
