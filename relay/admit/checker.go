@@ -54,7 +54,7 @@ type Stats struct {
 	Joined  uint64 // of them, from a check that another login had begun
 
 	Waiting int // logins without an answer now
-	Asking  int // checks being asked for now
+	Asking  int // checks under way
 
 	TailscaledLost, URLLost bool // several attempts in a row did not reach it
 }
