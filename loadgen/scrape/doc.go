@@ -1,5 +1,5 @@
-// Package scrape reads what a relay counts about itself, above all the packets that it dropped, from
-// the Prometheus page that derpd and derper serve at /debug/varz.
+// Package scrape reads what a relay counts about itself, above all the packets that it dropped,
+// from the Prometheus page that derpd and derper serve at /debug/varz.
 //
 // Nothing here has state: each call makes one connection, to the target's own address and nowhere
 // else, and closes it. The relay's certificate is not checked, for a relay under test signs its
