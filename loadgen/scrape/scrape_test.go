@@ -70,6 +70,8 @@ func TestRead(t *testing.T) {
 			}
 			io.WriteString(w, page)
 		})
+		varz := target.Varz
+		target.Varz = strings.Replace(varz, "relay", "elsewhere", 1) // the target's name counts
 		m, err := Read(t.Context(), target)
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +84,7 @@ func TestRead(t *testing.T) {
 		if err != nil || !maps.Equal(drops, pageDrops) {
 			t.Errorf("TLS %v: %v, %v", secure, drops, err)
 		}
-		target.Host = "" // then the URL's
+		target.Host, target.Varz = "", varz // then the URL's
 		if _, err := Read(t.Context(), target); err != nil {
 			t.Error(err)
 		}

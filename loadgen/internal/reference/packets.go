@@ -101,9 +101,7 @@ func (s *Server) write(p *packet) {
 	}
 	for i := range times {
 		reason := ""
-		if p.to.left {
-			reason = dropGone
-		} else if p.to.wire.full() {
+		if p.to.wire.full() {
 			reason = dropQueue
 		} else if _, err := p.to.conn.Write(p.frame); err != nil {
 			reason = dropGone

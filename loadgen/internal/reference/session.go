@@ -22,7 +22,6 @@ type client struct {
 	conn net.Conn // TLS, or the wire itself
 	wire *wire
 	in   *bufio.Reader
-	left bool // guarded by the server's mu
 }
 
 // serve takes a connection through TLS, HTTP, login and what follows.
@@ -125,7 +124,6 @@ func (s *Server) login(c *client) error {
 func (s *Server) leave(c *client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.left = true
 	if s.clients[c.key] == c {
 		delete(s.clients, c.key)
 	}
