@@ -151,7 +151,7 @@ func TestReadMachine(t *testing.T) {
 
 // A program must really run where it was put, and the rest of this process elsewhere, until undone.
 func TestProcessors(t *testing.T) {
-	var before, inside, after unix.CPUSet
+	var before, inside, child, after unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &before); err != nil {
 		t.Fatal(err)
 	}
@@ -171,16 +171,17 @@ func TestProcessors(t *testing.T) {
 		t.Fatal(err)
 	}
 	err1 := unix.SchedGetaffinity(0, &inside)
-	count, err2 := processors(c.Process.Pid)
+	err2 := unix.SchedGetaffinity(c.Process.Pid, &child)
+	count, err5 := processors(c.Process.Pid)
 	in.Close()
 	err3 := c.Wait()
 	undo()
 	err4 := unix.SchedGetaffinity(0, &after)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		t.Fatal(err)
 	}
-	if inside.IsSet(0) || count != 1 || after != before {
-		t.Errorf("before %v, inside %v, child %d, after %v", before, inside, count, after)
+	if inside.IsSet(0) || count != 1 || !child.IsSet(0) || after != before {
+		t.Errorf("before %v, inside %v, child %v (%d), after %v", before, inside, child, count, after)
 	}
 	if _, err := AvoidCPU(1023); err == nil {
 		t.Error("a processor that is not there was taken")
