@@ -367,13 +367,9 @@ func nanos(seconds float64) time.Duration { return time.Duration(seconds * float
 
 // perSender is what one sender of a group owes a second, in writes.
 func perSender(g *loadgen.Group, step *loadgen.Step) float64 {
-	rate := g.Rate
-	if g.Share > 0 {
-		rate = step.Rate * g.Share
-	}
 	flows := g.Senders
 	if g.BothWays {
 		flows *= 2
 	}
-	return rate / float64(flows) / float64(g.FramesPerWrite)
+	return g.PerSecond(step) / float64(flows) / float64(g.FramesPerWrite)
 }

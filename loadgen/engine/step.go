@@ -37,10 +37,11 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 			"the window must be above 0, nothing below", s.Rate, s.Warm, s.Window, s.Drain)
 	}
 	e.steps++
+	soonest := netpoll.Clock() + int64(leadSpan+lookSpan)
 	if start == 0 {
-		start = netpoll.Clock() + int64(e.preparation(&s))
+		start = netpoll.Clock() + int64(e.job.Lead(&s))
 	} else {
-		start -= absolute()
+		start = max(start-absolute(), soonest)
 	}
 	r := run{number: e.steps, start: start, from: start + int64(s.Warm), step: s}
 	r.until = r.from + int64(s.Window)
@@ -60,23 +61,6 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	x.finish()
 	e.progress.enter(loadgen.PhaseReady, 0)
 	return &x.result, nil
-}
-
-// preparation is the time that sealing ahead takes, at a rate that every machine reaches.
-func (e *Engine) preparation(s *loadgen.Step) time.Duration {
-	const bytesPerSecond = 1e9
-	want := 0.0
-	for i := range e.job.Workload.Groups {
-		g := &e.job.Workload.Groups[i]
-		if g.FullSpeed() {
-			want = float64(e.opt.Ahead)
-			break
-		}
-		rate := perSender(g, s) * float64(g.Senders*g.FramesPerWrite)
-		want += rate * (s.Warm + s.Window).Seconds() * (loadgen.MeanBytes(g.Sizes) + 64)
-	}
-	want = min(want, float64(e.opt.Ahead))
-	return leadSpan + lookSpan + nanos(want/bytesPerSecond/float64(len(e.loops)))
 }
 
 // prepare gives a loop its part of a step, and seals what it can before that begins.
