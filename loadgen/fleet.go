@@ -20,6 +20,14 @@ type Fleet interface {
 	Close() error
 }
 
+// Starter is a Fleet that can begin a step at a time which is agreed upon beforehand, so that the
+// parts of a workload in several processes begin together.
+type Starter interface {
+	// StepAt is Step, begun at start, in nanoseconds of CLOCK_MONOTONIC, which all processes of a
+	// machine share; 0, or a time that has passed, is now.
+	StepAt(ctx context.Context, s Step, start int64) (*StepResult, error)
+}
+
 // Job is all that a fleet must know.
 type Job struct {
 	Targets  []Target `json:"targets"`

@@ -99,6 +99,8 @@ type Slack struct {
 	// Idle is the share of the window, over all loops, in which a loop had nothing to do. CPU time
 	// does not say it, for a loop that polls is always busy.
 	Idle float64 `json:"idle"`
+	// Loops is how many there are, by which Idle is weighted where results are merged.
+	Loops int `json:"loops,omitempty"`
 	// BusyNanosPerPacket is the time that loops worked, by packet delivered.
 	BusyNanosPerPacket float64 `json:"busy_ns_per_packet"`
 	// Lag is how far behind their due time packets were written whose connection could take them.
