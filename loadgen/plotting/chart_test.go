@@ -140,6 +140,7 @@ func FuzzAxis(f *testing.F) {
 	f.Add(-3.0, 1e18, false)
 	f.Add(1e-17, 1e18, true)
 	f.Add(99_999.0, 100_001.0, true)
+	f.Add(1e17, 1e17+16, false)
 	f.Fuzz(func(t *testing.T, lo, hi float64, log bool) {
 		a := Axis{}
 		if log {
@@ -150,9 +151,6 @@ func FuzzAxis(f *testing.F) {
 		}
 		if lo > hi {
 			lo, hi = hi, lo
-		}
-		if !log && hi > lo && hi-lo < 1e-9*max(math.Abs(lo), math.Abs(hi)) {
-			return // floating point has no room for steps between them
 		}
 		from, to := a.round(lo, hi)
 		slack := 1e-6 * max(math.Abs(from), math.Abs(to))

@@ -18,8 +18,11 @@ const (
 var shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{},
 	draw.CrossGlyph{}, draw.PlusGlyph{}, draw.RingGlyph{}}
 
+// sans is what embed makes the page's own font of.
+var sans = font.Font{Typeface: "Liberation", Variant: "Sans"}
+
 func textStyle() text.Style {
-	return text.Style{Color: colorInk, Font: font.From(plot.DefaultFont, textSize),
+	return text.Style{Color: colorInk, Font: font.From(sans, textSize),
 		Handler: plot.DefaultTextHandler}
 }
 

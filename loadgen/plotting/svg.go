@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -45,6 +46,9 @@ func (c *Chart) SVG() (string, error) {
 	}
 	return embed(b.String(), c.Title), nil
 }
+
+// Empty tells whether there is nothing to draw, so that SVG would fail.
+func (c *Chart) Empty() bool { return len(c.drawable()) == 0 }
 
 // drawable copies the series without the points that the axes cannot show.
 func (c *Chart) drawable() (kept []Series) {
@@ -87,8 +91,8 @@ func (c *Chart) setAxis(to *plot.Axis, a *Axis, lines []Series, marks []Mark,
 	}
 	to.Tick.Marker = plot.TickerFunc(a.ticks)
 	to.Label.Text = cut(a.Label)
-	to.Label.TextStyle.Color, to.Label.TextStyle.Font.Size = colorInk, 11
-	to.Tick.Label.Color, to.Tick.Label.Font.Size = colorInk, 10
+	to.Label.TextStyle.Color, to.Label.TextStyle.Font = colorInk, font.From(sans, textSize+1)
+	to.Tick.Label.Color, to.Tick.Label.Font = colorInk, font.From(sans, textSize)
 	to.Color, to.Tick.Color, to.Tick.Length = colorAxis, colorAxis, 4
 	to.Padding = 2
 }

@@ -81,6 +81,10 @@ func tailTicks(hi float64) []plot.Tick {
 	return ticks
 }
 
+// nearest is how near to each other, as a share, values are drawn as one: there is hardly room in a
+// float64 for steps between them.
+const nearest = 1e-9
+
 // round widens a range so that it begins and ends at ticks, and has an extent.
 func (a *Axis) round(lo, hi float64) (float64, float64) {
 	switch a.Scale {
@@ -92,7 +96,7 @@ func (a *Axis) round(lo, hi float64) (float64, float64) {
 		if a.Zero {
 			lo, hi = min(lo, 0), max(hi, 0)
 		}
-		if lo == hi {
+		if hi-lo <= nearest*max(math.Abs(lo), math.Abs(hi)) {
 			if lo == 0 {
 				return 0, 1
 			}
