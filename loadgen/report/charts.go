@@ -73,7 +73,8 @@ func loadCharts(steps []*loadgen.StepResult) []plotting.Chart {
 	all.Markers, all.Dashed = false, true
 	cpu := func(t func(*loadgen.StepResult) loadgen.CPU) func(*loadgen.StepResult) float64 {
 		return func(s *loadgen.StepResult) float64 {
-			return float64(t(s).Sum()) / float64(whole(s).Delivered) // no packets: not a number, and left out
+			// Without packets it is no number, and is left out.
+			return float64(t(s).Sum()) / float64(whole(s).Delivered)
 		}
 	}
 	return []plotting.Chart{

@@ -1,6 +1,6 @@
-// Package report is what is kept of a run: JSON that machines read again, tables for a terminal, and
-// one page of HTML with plots that needs nothing else. It also judges: which losses, wrong packets
-// or silent clients make a run fail, and which exit code says so.
+// Package report is what is kept of a run: JSON that machines read again, tables for a terminal,
+// and one page of HTML with plots that needs nothing else. It also judges: which losses, wrong
+// packets or silent clients make a run fail, and which exit code says so.
 //
 // It knows results (package loadgen) and how to show them. It must not know how they came about: no
 // socket, no clock, no /proc.

@@ -115,8 +115,8 @@ func buffered(f *os.File, render func(io.Writer) error) error {
 	return w.Flush()
 }
 
-// Read reads a report that Write wrote, here or on another machine. The error is a sentence with the
-// path: it cannot be opened, it is damaged, or it is of another format.
+// Read reads a report that Write wrote, here or on another machine. The error is a sentence with
+// the path: it cannot be opened, it is damaged, or it is of another format.
 func Read(path string) (*Report, error) {
 	f, err := os.Open(path)
 	if err != nil {

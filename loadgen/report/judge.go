@@ -12,9 +12,9 @@ import (
 // Judge sets Failed, Limited and Partial from what was measured. Judging again gives the same.
 //
 // A run fails by its Incidents, if a client that should be in is not, and in each step by packets
-// that are lost without explanation, by wrong ones, by books that do not balance, by clients that do
-// not answer at the end, and by connections that the relay ended. An interrupted step is judged by
-// its wrong packets only: its drain and its last question were cut short.
+// that are lost without explanation, by wrong ones, by books that do not balance, by clients that
+// do not answer at the end, and by connections that the relay ended. An interrupted step is judged
+// by its wrong packets only: its drain and its last question were cut short.
 func Judge(r *Report) {
 	r.Failed = slices.Clone(r.Incidents)
 	r.Limited = ""

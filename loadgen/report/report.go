@@ -7,8 +7,8 @@ import (
 	"derpd/loadgen"
 )
 
-// Format is the number of the JSON form that Write writes and Read accepts. It changes when an older
-// program would misread a newer report.
+// Format is the number of the JSON form that Write writes and Read accepts. It changes when an
+// older program would misread a newer report.
 const Format = 1
 
 // Kind says what a report is of.

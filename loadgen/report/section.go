@@ -12,8 +12,8 @@ import (
 	"derpd/loadgen/units"
 )
 
-// Section is a part of what people see, in a terminal and on a page alike. Other rooms make sections
-// of their own results, such as a plan's, and hand them to Text and HTML.
+// Section is a part of what people see, in a terminal and on a page alike. Other rooms make
+// sections of their own results, such as a plan's, and hand them to Text and HTML.
 type Section struct {
 	Title  string
 	Lines  []string // sentences before the tables

@@ -127,8 +127,8 @@ func relayCPU(s *loadgen.StepResult) (sum loadgen.CPU) {
 	return sum
 }
 
-// each is processor time a packet, in one unit so that figures compare at a glance; none if there is
-// no process or no packet to tell it of.
+// each is processor time a packet, in one unit so that figures compare at a glance; none if there
+// is no process or no packet to tell it of.
 func each(t time.Duration, packets float64) string {
 	if t == 0 || packets == 0 {
 		return none
