@@ -62,7 +62,7 @@ func TestPageLoadsNothing(t *testing.T) {
 func TestPageEscapesWhatComesFromOutside(t *testing.T) {
 	evil := `</td></svg><script>alert("x")</script>`
 	r := sample(2)
-	r.Job.Targets[0].Host, r.Command, r.Machine.Name, r.Job.Workload.Name = evil, evil, evil, evil
+	r.Job.Targets[0].Host, r.Command, r.Host, r.Job.Workload.Name = evil, evil, evil, evil
 	r.Steps[0].Groups[0].Name, r.Steps[1].Groups[0].Name = evil, evil
 	r.Steps[0].Books.Dropped = map[string]uint64{evil: 110}
 	r.Steps[0].Notes = map[string]string{evil: evil}

@@ -41,7 +41,7 @@ func Merge(reports []*Report) (*Report, error) {
 		}
 	}
 	merged := &Report{Format: Format, Kind: Run, Time: first.Time, Command: first.Command,
-		Version: first.Version, Machine: first.Machine, Job: first.Job}
+		Version: first.Version, Host: first.Host, Machine: first.Machine, Job: first.Job}
 	merged.Job.Targets = nil
 	var ramps []*loadgen.RampResult
 	for i, r := range reports {
@@ -74,10 +74,10 @@ func Merge(reports []*Report) (*Report, error) {
 
 // who names the i-th report in a sentence.
 func (r *Report) who(i int) string {
-	if r.Machine.Name == "" {
+	if r.Host == "" {
 		return fmt.Sprintf("machine %d", i+1)
 	}
-	return fmt.Sprintf("machine %d (%s)", i+1, r.Machine.Name)
+	return fmt.Sprintf("machine %d (%s)", i+1, r.Host)
 }
 
 // origins are the runs in a report: its own, or those merged before.
@@ -85,7 +85,7 @@ func (r *Report) origins() []Origin {
 	if len(r.Merged) > 0 {
 		return r.Merged
 	}
-	return []Origin{{r.Machine, r.Time, r.Command, r.Version}}
+	return []Origin{{r.Host, r.Machine, r.Time, r.Command, r.Version}}
 }
 
 // alone tells what keeps a report from being merged with any other.
@@ -105,7 +105,7 @@ func alone(r *Report) string {
 func apart(a, b *Report) string {
 	for _, o := range a.origins() {
 		if slices.ContainsFunc(b.origins(), func(p Origin) bool {
-			return o.Machine == p.Machine && o.Time.Equal(p.Time) && o.Command == p.Command
+			return o.Host == p.Host && o.Time.Equal(p.Time) && o.Command == p.Command
 		}) {
 			return "they are the same run"
 		}

@@ -12,7 +12,7 @@ import (
 // machine is the report of one of several machines that run the same.
 func machine(i int) *Report {
 	r := sample(2)
-	r.Machine.Name = fmt.Sprintf("bench-%d", i)
+	r.Host = fmt.Sprintf("bench-%d", i)
 	r.Time = r.Time.Add(time.Duration(-i) * time.Second)
 	return r
 }

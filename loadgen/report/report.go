@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"derpd/loadgen"
+	"derpd/loadgen/host"
 )
 
 // Format is the number of the JSON form that Write writes and Read accepts. It changes when an
@@ -27,7 +28,9 @@ type Report struct {
 	Time    time.Time `json:"time"`    // when it began
 	Command string    `json:"command"` // as it was typed
 	Version string    `json:"version"` // of the program
-	Machine Machine   `json:"machine"` // of the generator
+	// Host and Machine are where the generator ran: the host's name and what it is.
+	Host    string       `json:"host"`
+	Machine host.Machine `json:"machine"`
 
 	Job   loadgen.Job           `json:"job"`
 	Ramp  *loadgen.RampResult   `json:"ramp,omitempty"`
@@ -37,7 +40,7 @@ type Report struct {
 	// Plan is the result of a plan, in the form of its own room.
 	Plan json.RawMessage `json:"plan,omitempty"`
 
-	// Merged are the runs that were added up to this one; Machine is then that of the first.
+	// Merged are the runs that were added up to this one; Host and Machine are of the first.
 	Merged []Origin `json:"merged,omitempty"`
 
 	Partial bool `json:"partial,omitempty"` // it was interrupted
@@ -52,15 +55,6 @@ type Report struct {
 	Limited string   `json:"limited,omitempty"`
 }
 
-// Machine is where the generator ran.
-type Machine struct {
-	Name        string `json:"name"`
-	Kernel      string `json:"kernel"`
-	CPU         string `json:"cpu"` // its model
-	CPUs        int    `json:"cpus"`
-	MemoryBytes int64  `json:"memory_bytes"`
-}
-
 // MemoryPoint is the relay's memory with a number of clients logged in.
 type MemoryPoint struct {
 	Clients     int   `json:"clients"`
@@ -70,10 +64,11 @@ type MemoryPoint struct {
 
 // Origin is a run that became part of a merged one.
 type Origin struct {
-	Machine Machine   `json:"machine"`
-	Time    time.Time `json:"time"`
-	Command string    `json:"command"`
-	Version string    `json:"version"`
+	Host    string       `json:"host"`
+	Machine host.Machine `json:"machine"`
+	Time    time.Time    `json:"time"`
+	Command string       `json:"command"`
+	Version string       `json:"version"`
 }
 
 // The exit codes of a command that made a report.

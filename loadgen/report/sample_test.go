@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"derpd/loadgen"
+	"derpd/loadgen/host"
 )
 
 // times fills a histogram with n times around a median, with a long tail; the same for each seed.
@@ -28,7 +29,8 @@ func sample(steps int) *Report {
 		Time:    time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC),
 		Command: "loadgen run -workload chatter -clients 2000 -rate 20000 https://127.0.0.1:3340",
 		Version: "1.2.3",
-		Machine: Machine{"bench-1", "6.18.1", "AMD EPYC 9B14", 2, 24 << 30},
+		Host:    "bench-1",
+		Machine: host.Machine{CPU: "AMD EPYC 9B14", CPUs: 2, Kernel: "6.18.1", Memory: 24 << 30},
 		Job: loadgen.Job{
 			Targets: []loadgen.Target{{Addr: netip.MustParseAddrPort("127.0.0.1:3340"),
 				Host: "derp.example.com", Varz: "http://127.0.0.1:3341/debug/varz", PID: 4242}},

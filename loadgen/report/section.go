@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"derpd/loadgen"
+	"derpd/loadgen/host"
 	"derpd/loadgen/plotting"
 	"derpd/loadgen/units"
 )
@@ -54,10 +55,10 @@ func summary(r *Report) Section {
 		fact("workload", workloadName(&r.Job.Workload))
 	}
 	if len(r.Merged) == 0 {
-		fact("generator", machineName(r.Machine))
+		fact("generator", machineName(r.Host, &r.Machine))
 	}
-	for _, o := range r.Merged {
-		fact("generator", machineName(o.Machine))
+	for i := range r.Merged {
+		fact("generator", machineName(r.Merged[i].Host, &r.Merged[i].Machine))
 	}
 	fact("program", strings.TrimSpace("loadgen "+r.Version))
 	fact("command", r.Command)
@@ -92,9 +93,9 @@ func workloadName(w *loadgen.Workload) string {
 	return strings.Join(parts, "; ")
 }
 
-func machineName(m Machine) string {
+func machineName(name string, m *host.Machine) string {
 	var parts []string
-	for _, part := range []string{m.Name, m.CPU} {
+	for _, part := range []string{name, m.CPU} {
 		if part != "" {
 			parts = append(parts, part)
 		}
@@ -102,8 +103,8 @@ func machineName(m Machine) string {
 	if m.CPUs > 0 {
 		parts = append(parts, fmt.Sprintf("%d CPUs", m.CPUs))
 	}
-	if m.MemoryBytes > 0 {
-		parts = append(parts, units.Memory(float64(m.MemoryBytes)))
+	if m.Memory > 0 {
+		parts = append(parts, units.Memory(float64(m.Memory)))
 	}
 	if m.Kernel != "" {
 		parts = append(parts, "Linux "+strings.TrimPrefix(m.Kernel, "Linux "))

@@ -83,7 +83,7 @@ func TestTextWhereLittleIsKnown(t *testing.T) {
 func TestTextIsCleanOfWhatATerminalObeys(t *testing.T) {
 	r := sample(1)
 	evil := "\x1b[2J\r\x9b31m\u202ecod.exe\n" + strings.Repeat("long ", 60)
-	r.Job.Targets[0].Host, r.Command, r.Machine.Name, r.Job.Workload.Name = evil, evil, evil, evil
+	r.Job.Targets[0].Host, r.Command, r.Host, r.Job.Workload.Name = evil, evil, evil, evil
 	r.Steps[0].Groups[0].Name = evil
 	r.Steps[0].Books.Dropped = map[string]uint64{evil: 110}
 	r.Steps[0].Notes = map[string]string{evil: evil}
