@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"runtime/debug"
@@ -29,7 +28,15 @@ const (
 	aheadMB    = 256
 )
 
+// declare declares all of them; a command that has a meaning of its own for the workload's declares
+// only the others.
 func (f *jobFlags) declare(fs *flag.FlagSet) {
+	f.declareTarget(fs)
+	f.declareWorkload(fs)
+	f.declareEngine(fs)
+}
+
+func (f *jobFlags) declareTarget(fs *flag.FlagSet) {
 	fs.BoolVar(&f.plain, "plain", false, "TCP without TLS instead of TLS")
 	fs.StringVar(&f.host, "host", "", "TLS server `name` and HTTP Host; default: the host of "+
 		"ADDRESS. The certificate is not verified")
@@ -37,8 +44,16 @@ func (f *jobFlags) declare(fs *flag.FlagSet) {
 		"loaded though they are not on this machine")
 	fs.StringVar(&f.metrics, "metrics", auto, "`URL` of the relay's metrics, from which its drops "+
 		"are read; auto is /debug/varz of a relay on loopback, off is none")
+	fs.StringVar(&f.launch, "launch", "", "`file` of a relay to start on loopback, that takes "+
+		"derper's flags, instead of an ADDRESS")
+	fs.StringVar(&f.launchArgs, "launch-args", "", "more `flags` for it, separated by spaces")
+	fs.IntVar(&f.nodes, "nodes", 1, "relays to start, meshed with each other")
+	fs.IntVar(&f.cpu, "relay-cpu", -1, "processor for the started relays; -1 is any")
 	fs.StringVar(&f.pid, "relay-pid", auto, "process `number` of the relay, for its CPU and memory; "+
 		"auto is who listens on a loopback ADDRESS, off is none")
+}
+
+func (f *jobFlags) declareWorkload(fs *flag.FlagSet) {
 	fs.StringVar(&f.workload, "workload", "chatter", "`name` of a workload, see loadgen workloads")
 	fs.IntVar(&f.params.Clients, "clients", 0, "clients, all together; 0 is the workload's own")
 	fs.Float64Var(&f.params.Active, "active", 0, "`share` of the clients that talk, 0 to 1, in "+
@@ -47,6 +62,9 @@ func (f *jobFlags) declare(fs *flag.FlagSet) {
 	fs.IntVar(&f.params.Size, "size", 0, "`bytes` of a packet; 0 is the workload's own")
 	fs.IntVar(&f.params.Frames, "frames", 0, "frames in a write; 0 is the workload's own")
 	fs.IntVar(&f.params.Port, "stun-port", 0, "UDP `port` of STUN; 0 is 3478")
+}
+
+func (f *jobFlags) declareEngine(fs *flag.FlagSet) {
 	fs.StringVar(&f.sources, "sources", "", "local `addresses`, with commas, that clients connect "+
 		"from; default: any, or many of 127.0.0.0/8 for a relay on loopback")
 	fs.Uint64Var(&f.options.Seed, "seed", 1, "of keys, schedules and contents")
@@ -88,11 +106,22 @@ func (r *rates) Set(s string) error {
 	return nil
 }
 
-// job makes the job that the flags ask for. rate is 0 for full speed.
-func (f *jobFlags) job(ctx context.Context, args []string, rate float64) (loadgen.Job, error) {
+// job makes the job that the flags ask for, without its targets. rate is 0 for full speed.
+func (f *jobFlags) job(rate float64) (loadgen.Job, error) {
+	named, err := workloads.Find(f.workload)
+	if err != nil {
+		return loadgen.Job{}, usageError{err}
+	}
+	w, err := named.Build(f.params, rate)
+	if err != nil {
+		return loadgen.Job{}, usageError{err}
+	}
+	return f.jobOf(w)
+}
+
+// jobOf makes a job of a workload.
+func (f *jobFlags) jobOf(w loadgen.Workload) (loadgen.Job, error) {
 	switch {
-	case len(args) == 0:
-		return loadgen.Job{}, misuse("name the relay: host:port")
 	case f.params.Clients > clientsMax:
 		return loadgen.Job{}, misuse("-clients %d is more than %d", f.params.Clients, clientsMax)
 	case f.ahead < 0 || f.ahead > 1<<20:
@@ -107,27 +136,15 @@ func (f *jobFlags) job(ctx context.Context, args []string, rate float64) (loadge
 		return loadgen.Job{}, misuse("-ramp must not be negative; -logins-at-once, -login-timeout " +
 			"and -sampled must be above 0")
 	}
-	named, err := workloads.Find(f.workload)
-	if err != nil {
-		return loadgen.Job{}, usageError{err}
-	}
-	w, err := named.Build(f.params, rate)
-	if err != nil {
-		return loadgen.Job{}, usageError{err}
-	}
 	if n := w.Clients(); n > clientsMax {
 		return loadgen.Job{}, misuse("the workload has %d clients, more than %d", n, clientsMax)
-	}
-	targets, err := f.resolve(ctx, args)
-	if err != nil {
-		return loadgen.Job{}, err
 	}
 	o := f.options
 	o.Ahead = f.ahead << 20
 	for _, s := range strings.FieldsFunc(f.sources, func(r rune) bool { return r == ',' }) {
 		o.Sources = append(o.Sources, strings.TrimSpace(s))
 	}
-	return loadgen.Job{Targets: targets, Workload: w, Options: o}, nil
+	return loadgen.Job{Workload: w, Options: o}, nil
 }
 
 // version is the program's, with the commit it was built from if that is known.

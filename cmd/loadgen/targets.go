@@ -12,6 +12,7 @@ import (
 
 	"derpd/loadgen"
 	"derpd/loadgen/host"
+	"derpd/loadgen/launch"
 )
 
 // targetFlags say what the relays are and what of them is read.
@@ -21,6 +22,12 @@ type targetFlags struct {
 	allow   string
 	metrics string
 	pid     string
+
+	launch     string // a relay to start
+	launchArgs string
+	nodes      int
+	cpu        int
+	region     *launch.Region // the started one
 }
 
 const (
@@ -29,6 +36,29 @@ const (
 	// resolveWait bounds the look-up of a name.
 	resolveWait = 5 * time.Second
 )
+
+// targets are the relays of a command: those of its arguments, or started ones. stop ends the
+// latter.
+func (f *targetFlags) targets(ctx context.Context, args []string) (all []loadgen.Target, stop func(),
+	err error) {
+	switch {
+	case f.launch == "" && len(args) == 0:
+		return nil, nil, misuse("name the relay, host:port, or one to start with -launch")
+	case f.launch == "":
+		all, err = f.resolve(ctx, args)
+		return all, func() {}, err
+	case len(args) > 0:
+		return nil, nil, misuse("%q: with -launch there are no addresses", args[0])
+	case f.nodes < 1:
+		return nil, nil, misuse("-nodes %d: at least one relay must run", f.nodes)
+	}
+	f.region, err = launch.Start(ctx, launch.Options{Path: f.launch, Nodes: f.nodes, Plain: f.plain,
+		Args: strings.Fields(f.launchArgs), CPU: f.cpu, STUN: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	return f.region.Targets, f.region.Stop, nil
+}
 
 // resolve turns the arguments of a command into targets, and refuses those that must not be loaded.
 func (f *targetFlags) resolve(ctx context.Context, args []string) ([]loadgen.Target, error) {

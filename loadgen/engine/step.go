@@ -49,7 +49,10 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	e.each(func(l *loop) { l.prepare(r) })
 	x.result = loadgen.StepResult{Step: s, Processes: 1,
 		Began: time.Now().Add(time.Duration(start - netpoll.Clock()))}
-	stun := e.startSTUN(ctx, s)
+	stun, err := e.startSTUN(ctx, &r)
+	if err != nil {
+		return nil, err
+	}
 	x.send(ctx)
 	x.drain(ctx)
 	x.askAll(ctx)
@@ -169,11 +172,6 @@ func (l *loop) stopReading(c *client) {
 	if c.phase == phaseOpen {
 		l.poll.SetTimeout(c.h, 0)
 	}
-}
-
-// startSTUN begins the binding requests of a workload, and returns how their result is got.
-func (e *Engine) startSTUN(context.Context, loadgen.Step) func(*loadgen.StepResult) error {
-	return nil
 }
 
 // execution is a step under way, as its caller sees it.

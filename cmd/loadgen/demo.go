@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"time"
+
+	"derpd/loadgen"
+	"derpd/loadgen/host"
+	"derpd/loadgen/report"
+	"derpd/loadgen/view"
+)
+
+// demoSpan is how long a demonstration lasts.
+const demoSpan = time.Minute
+
+func demoFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error {
+	o := &runOptions{}
+	o.declareTarget(fs)
+	o.declareEngine(fs)
+	fs.IntVar(&o.params.Clients, "clients", 1000, "clients, of which a tenth talks")
+	fs.Var(&o.rates, "rate", "packets a second, all together; default: 2000")
+	fs.DurationVar(&o.duration, "for", demoSpan, "`time` until it ends by itself")
+	o.workload, o.quiet = "chatter", true
+	return func(ctx context.Context, c *console, args []string) error {
+		if o.launch == "" && len(args) == 0 {
+			o.launch = beside("derpd")
+		}
+		if len(o.rates) == 0 {
+			o.rates = rates{2000}
+		}
+		return o.demo(ctx, c, args)
+	}
+}
+
+// beside is a program in the folder of this one, or by its name alone.
+func beside(name string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return name
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return name
+	}
+	return path
+}
+
+func (o *runOptions) demo(ctx context.Context, c *console, args []string) error {
+	if o.duration <= 0 || o.duration > runMax || len(o.rates) != 1 || o.rates[0] == 0 {
+		return misuse("-for %v, -rate %v: show one rate above 0 for at most %v", o.duration, &o.rates,
+			runMax)
+	}
+	job, err := o.job(o.rates[0])
+	if err != nil {
+		return err
+	}
+	var stop func()
+	if job.Targets, stop, err = o.targets(ctx, args); err != nil {
+		return err
+	}
+	defer stop()
+	f, err := o.open(job)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r := newReport(report.Run, c, job)
+	measured := make(chan error, 1)
+	go func() {
+		defer cancel()
+		var err error
+		if r.Ramp, err = f.Ramp(ctx); err != nil {
+			r.Error = o.explain(err).Error()
+			measured <- nil
+			return
+		}
+		step, err := f.Step(ctx, loadgen.Step{Rate: o.rates[0], Window: o.duration,
+			Drain: 2 * time.Second})
+		if err == nil {
+			r.Steps = append(r.Steps, step)
+		}
+		measured <- err
+	}()
+	view.Demo(ctx, c.out, isTerminal(c.out), f.Progress, relayStats(job.Targets))
+	cancel()
+	if err := <-measured; err != nil {
+		return err
+	}
+	if len(r.Steps) > 0 { // Ctrl-C is how one leaves a demonstration
+		r.Steps[0].Partial, r.Ramp.Partial = false, false
+	}
+	return o.deliver(c, r)
+}
+
+// relayStats reads the relays' processes, all together.
+func relayStats(targets []loadgen.Target) func() view.RelayStats {
+	return func() (s view.RelayStats) {
+		for _, t := range targets {
+			cpu, err1 := host.CPU(t.PID)
+			rss, err2 := host.RSS(t.PID)
+			if t.PID == 0 || err1 != nil || err2 != nil {
+				continue
+			}
+			s.CPU.User += cpu.User
+			s.CPU.System += cpu.System
+			s.RSSBytes += rss
+			s.Known = true
+		}
+		return s
+	}
+}
