@@ -19,7 +19,8 @@ func Printable(s string) string {
 	}, s)
 }
 
-// Fit cuts a text to a number of columns, one for each character, and ends it with an ellipsis then.
+// Fit cuts a text to a number of columns, one for each character, and then ends it with an
+// ellipsis.
 func Fit(s string, columns int) string {
 	r := []rune(s)
 	switch {

@@ -35,8 +35,8 @@ type Demo struct {
 	For time.Duration // 0: 60 s
 }
 
-// Run shows how things are until ctx ends or the time is over. In the end the terminal is as it was,
-// and a line sums up what was seen.
+// Run shows how things are until ctx ends or the time is over. In the end the terminal is as it
+// was, and a line sums up what was seen.
 func (d *Demo) Run(ctx context.Context) {
 	s := newScene(d)
 	if d.Terminal != nil {
@@ -51,8 +51,6 @@ func (d *Demo) Run(ctx context.Context) {
 	}
 	tick := time.NewTicker(frameEvery)
 	defer tick.Stop()
-	over := time.NewTimer(s.length)
-	defer over.Stop()
 	nextLine := s.began.Add(lineEvery)
 	for {
 		now := time.Now()
@@ -65,10 +63,11 @@ func (d *Demo) Run(ctx context.Context) {
 			nextLine = nextLine.Add(lineEvery)
 			fmt.Fprintln(d.Out, s.line())
 		}
+		if s.since >= s.length {
+			return
+		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-over.C:
 			return
 		case <-tick.C:
 		}
