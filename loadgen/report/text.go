@@ -6,8 +6,9 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 	"unicode/utf8"
+
+	"derpd/loadgen/units"
 )
 
 // Text writes the report for a terminal, at most 100 columns wide: what was run, logging in, each
@@ -94,7 +95,7 @@ func (t *Table) text(w io.Writer) error {
 				name := t.name(cell)
 				cell = name + strings.Repeat(" ", widths[i]-utf8.RuneCountInString(name))
 			}
-			fmt.Fprintf(tw, "%s\t", clean(cell))
+			fmt.Fprintf(tw, "%s\t", units.Printable(cell))
 		}
 		fmt.Fprintln(tw)
 	}
@@ -134,31 +135,12 @@ func (t *Table) facts(w io.Writer) error {
 	return nil
 }
 
-// clean takes out what a terminal would obey or that would break a line: text may be a peer's.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}
-
 // fit cleans a text and cuts it to a number of columns.
-func fit(s string, columns int) string {
-	s = clean(s)
-	if r := []rune(s); len(r) > columns {
-		return string(r[:columns-1]) + "…"
-	}
-	return s
-}
+func fit(s string, columns int) string { return units.Fit(units.Printable(s), columns) }
 
 // wrap cleans a text and breaks it at spaces, or where a word is too long.
 func wrap(s string, columns int) (lines []string) {
-	rest := []rune(clean(s))
+	rest := []rune(units.Printable(s))
 	for len(rest) > columns {
 		at := columns
 		for i := columns; i > columns/2; i-- {

@@ -37,6 +37,10 @@ func TestFigures(t *testing.T) {
 		{Percent(1), "100 %"},
 		{Digits(0.01, 3), "0.01"},
 		{Digits(100, 2), "100"},
+		{Printable("a\tb\nc\x1b[2J\u009b\u202e\r"), "a b c\ufffd[2J\ufffd\ufffd\ufffd"},
+		{Fit("päckchen", 8), "päckchen"},
+		{Fit("päckchen", 7), "päckch…"},
+		{Fit("päckchen", 0), ""},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
