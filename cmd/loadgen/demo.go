@@ -10,6 +10,7 @@ import (
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 	"derpd/loadgen/report"
+	"derpd/loadgen/scrape"
 	"derpd/loadgen/view"
 )
 
@@ -86,7 +87,13 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 		}
 		measured <- err
 	}()
-	view.Demo(ctx, c.out, isTerminal(c.out), f.Progress, relayStats(job.Targets))
+	d := view.Demo{Title: "DERP clients that talk through " + job.Targets[0].Addr.String(),
+		Out: c.out, Progress: f.Progress, Relay: relayStats(ctx, job.Targets), CPU: ownCPU,
+		For: o.duration}
+	if out, ok := c.out.(*os.File); ok {
+		d.Terminal = view.TerminalOf(out)
+	}
+	d.Run(ctx)
 	cancel()
 	if err := <-measured; err != nil {
 		return err
@@ -97,20 +104,44 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 	return o.deliver(c, r)
 }
 
-// relayStats reads the relays' processes, all together.
-func relayStats(targets []loadgen.Target) func() view.RelayStats {
+// relayStats reads the relays, all together: what cannot be read is left out.
+func relayStats(ctx context.Context, targets []loadgen.Target) func() view.RelayStats {
 	return func() (s view.RelayStats) {
 		for _, t := range targets {
-			cpu, err1 := host.CPU(t.PID)
-			rss, err2 := host.RSS(t.PID)
-			if t.PID == 0 || err1 != nil || err2 != nil {
+			if t.PID != 0 {
+				cpu, err1 := host.CPU(t.PID)
+				rss, err2 := host.RSS(t.PID)
+				if err1 == nil && err2 == nil {
+					s.CPU += cpu.Sum()
+					s.RSSBytes += rss
+				}
+			}
+			if t.Varz == "" {
 				continue
 			}
-			s.CPU.User += cpu.User
-			s.CPU.System += cpu.System
-			s.RSSBytes += rss
-			s.Known = true
+			m, err := scrape.Read(ctx, t)
+			if err != nil {
+				continue
+			}
+			s.Connections += m.Connections
+			s.PacketsIn += m.PacketsReceived
+			s.PacketsOut += m.PacketsSent
+			for reason, n := range m.Dropped {
+				if s.Dropped == nil {
+					s.Dropped = map[string]uint64{}
+				}
+				s.Dropped[reason] += n
+			}
 		}
 		return s
 	}
+}
+
+// ownCPU is the processor time of this process.
+func ownCPU() time.Duration {
+	cpu, err := host.CPU(os.Getpid())
+	if err != nil {
+		return 0
+	}
+	return cpu.Sum()
 }

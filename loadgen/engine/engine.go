@@ -100,6 +100,7 @@ func New(job loadgen.Job) (*Engine, error) {
 		return nil, err
 	}
 	e.deal()
+	e.progress.enter(loadgen.PhaseRamp, 0)
 	// A loop that finds no P after a system call would wait behind other goroutines.
 	e.procs = runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), e.opt.Loops+nWorkers+2))
 	e.workers = newWorkers(nWorkers, 4*len(e.clients)+64)
