@@ -42,7 +42,8 @@ func TestParseReply(t *testing.T) {
 			}
 			bad := bytes.Clone(reply)
 			bad[n] ^= 0x40
-			if gotID, mapped, ok := ParseReply(bad); ok && gotID == id && mapped == from {
+			gotID, mapped, ok := ParseReply(bad)
+			if ok && (n < 8 || gotID == id && mapped == from) {
 				t.Errorf("%v: byte %d does not matter", from, n)
 			}
 		}

@@ -24,7 +24,6 @@ type run struct {
 	end      int64 // of the drain
 	busy     bool
 
-	first    uint64  // number of the run's first request
 	oldest   uint64  // without a schedule: all before it were answered or given up
 	inFlight int     // without a schedule: due, and neither answered nor given up
 	turnOf   int     // without a schedule: the socket that asks next
@@ -79,7 +78,7 @@ func (g *Generator) newRun(a loadgen.Arrival, perSecond float64,
 		return nil, fmt.Errorf("stun load: warm-up %v, window %v, drain %v: "+
 			"none may be below 0, and the window must be longer", warm, window, drain)
 	}
-	r := &run{Generator: g, first: g.next, oldest: g.next,
+	r := &run{Generator: g, oldest: g.next,
 		from: int64(warm), to: int64(warm + window), end: int64(warm + window + drain),
 		result: loadgen.STUNResult{Latency: loadgen.NewHist()}}
 	if perSecond > 0 {
@@ -301,7 +300,7 @@ func (r *run) judge(b []byte, number int32, now int64) {
 		return
 	}
 	e := r.table.get(seq)
-	if seq < r.first || e == nil {
+	if e == nil {
 		return // of an earlier run, or forgotten
 	}
 	if e.socket != number || mapped != r.sockets[number].local || e.state == stateAnswered {

@@ -37,7 +37,7 @@ func serve(t testing.TB, addr string) *stun.Server {
 }
 
 // respond runs a responder of the test's own; each request that came is given to answer, which
-// sends what it likes.
+// sends what it likes; nil is silent.
 func respond(t testing.TB, answer func(c *net.UDPConn, from netip.AddrPort, reply []byte)) (
 	at netip.AddrPort) {
 	t.Helper()
@@ -60,7 +60,9 @@ func respond(t testing.TB, answer func(c *net.UDPConn, from netip.AddrPort, repl
 				t.Errorf("not a client's request: %x", buf[:n])
 				return
 			}
-			answer(c, from, reply)
+			if answer != nil {
+				answer(c, from, reply)
+			}
 		}
 	}()
 	t.Cleanup(func() { c.Close(); <-done })
@@ -98,10 +100,14 @@ func TestAsksTheServerAtARate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := serve(t, tt.addr)
 			g := mustNew(t, s.Addr(), tt.sources, tt.sockets)
-			const rate, warm, window = 2000.0, 50 * ms, 250 * ms
-			got, err := g.Run(t.Context(), tt.arrival, rate, warm, window, 5*time.Second, tt.busy)
+			const rate, warm, window, drain = 2000.0, 50 * ms, 250 * ms, 20 * time.Second
+			began := time.Now()
+			got, err := g.Run(t.Context(), tt.arrival, rate, warm, window, drain, tt.busy)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if took := time.Since(began); took > drain {
+				t.Errorf("%v: it waits though all is answered", took)
 			}
 			if tt.arrival.Kind == loadgen.Constant && (got.Sent < 499 || got.Sent > 501) {
 				t.Errorf("%d sent in %v, want 500", got.Sent, window)
@@ -135,7 +141,7 @@ func TestFullSpeed(t *testing.T) {
 
 // Without answers no more is asked than may be in flight, until they are given up.
 func TestFullSpeedWithoutAnswers(t *testing.T) {
-	at := respond(t, func(*net.UDPConn, netip.AddrPort, []byte) {})
+	at := respond(t, nil)
 	g := mustNew(t, at, nil, 2)
 	got, err := g.Run(t.Context(), loadgen.Arrival{}, 0, 0, 200*ms, 50*ms, false)
 	if err != nil || got.Sent != inFlightMax || got.Answered != 0 {
@@ -167,6 +173,13 @@ func TestFullSpeedGoesOnWithLosses(t *testing.T) {
 	}
 	if r.result.Sent < 5000 || time.Duration(r.now()) > 10*time.Second {
 		t.Errorf("%+v after %v: losses have stopped it", r.result, time.Duration(r.now()))
+	}
+	asked := map[int32]int{}
+	for _, e := range r.table.entries {
+		asked[e.socket]++
+	}
+	if len(asked) != 2 {
+		t.Errorf("of 2 sockets there asked %v", asked)
 	}
 }
 
@@ -258,6 +271,11 @@ func TestAnswerOfAnotherSocket(t *testing.T) {
 	reply := func(seq uint64, mapped netip.AddrPort) []byte {
 		return stun.Respond(nil, stun.AppendRequest(nil, transaction(seq, g.seed)), mapped)
 	}
+	r.judge(reply(0, g.sockets[0].local), 0, 10) // not asked yet
+	if r.result.Wrong != 1 {
+		t.Errorf("%+v", r.result)
+	}
+	r.result.Wrong = 0
 	r.sent(0, 5)
 	r.judge(reply(0, g.sockets[1].local), 1, 10)
 	if r.result.Wrong != 1 || r.answers != 0 {
@@ -265,6 +283,44 @@ func TestAnswerOfAnotherSocket(t *testing.T) {
 	}
 	r.judge(reply(0, g.sockets[0].local), 0, 10)
 	if r.result.Wrong != 1 || r.answers != 1 {
+		t.Errorf("%+v", r.result)
+	}
+}
+
+// A request that was given up makes room once, and its late answer counts all the same.
+func TestLateAnswer(t *testing.T) {
+	g := mustNew(t, respond(t, nil), nil, 1)
+	r, err := g.newRun(loadgen.Arrival{}, 0, 0, time.Hour, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.inFlight = 1
+	r.sent(0, 0)
+	r.giveUp(int64(giveUpAfter) - 1)
+	if r.inFlight != 1 {
+		t.Error("given up early")
+	}
+	r.giveUp(int64(giveUpAfter))
+	if r.inFlight != 0 {
+		t.Error("not given up")
+	}
+	request := stun.AppendRequest(nil, transaction(0, g.seed))
+	r.judge(stun.Respond(nil, request, g.sockets[0].local), 0, int64(2*giveUpAfter))
+	if r.inFlight != 0 || r.result.Answered != 1 || r.result.Wrong != 0 {
+		t.Errorf("%d in flight, %+v", r.inFlight, r.result)
+	}
+}
+
+// What is due in the window is sent, though the window may have passed before there was a turn.
+func TestWindowThatHasPassed(t *testing.T) {
+	g := mustNew(t, respond(t, nil), nil, 1)
+	r, err := g.newRun(constant, 1, 0, 1, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.busy = true
+	r.start = time.Now().Add(-time.Second)
+	if !r.turn() || r.result.Sent != 1 {
 		t.Errorf("%+v", r.result)
 	}
 }
