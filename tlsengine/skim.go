@@ -97,7 +97,7 @@ func (k *Skimmer) Record(s *Session, rec []byte) (n int, data bool, err error) {
 		*k, _ = s.Skimmer()
 	}
 	k.setNonce(s, rec)
-	k.body = rec[room:end:end]
+	k.body = rec[room:end]
 	most := MaxPlaintext
 	if s.version == v13 {
 		most++ // the content type, within which padding has to fit
@@ -132,7 +132,7 @@ func (k *Skimmer) stripPadding() {
 			case 0:
 				continue
 			case recordData:
-				k.body = k.body[:end:end]
+				k.body = k.body[:end]
 				return
 			}
 			k.body = nil

@@ -304,14 +304,48 @@ func TestSkimPadding(t *testing.T) {
 
 // A handshake message that is not whole yet allows no data, which Open alone can say.
 func TestSkimWithinHandshakeMessage(t *testing.T) {
-	client, server := mustPair(t, suite13(t))
-	openControl(t, mustSkim(t, client), client,
-		sealedAs(server, nil, recordHandshake, []byte{msgNewSessionTicket, 0, 0, 9, 1}))
-	rec := sealed(server, nil, []byte("data"))
-	if _, data, err := mustSkim(t, client).Record(client, rec); data || err != nil {
+	for _, begun := range [][]byte{{msgNewSessionTicket, 0, 0, 9, 1}, {msgNewSessionTicket, 0}} {
+		client, server := mustPair(t, suite13(t))
+		openControl(t, mustSkim(t, client), client,
+			sealedAs(server, nil, recordHandshake, begun))
+		rec := sealed(server, nil, []byte("data"))
+		if _, data, err := mustSkim(t, client).Record(client, rec); data || err != nil {
+			t.Errorf("after %x: data %v, %v", begun, data, err)
+		}
+		if _, err := client.Open(rec); !errors.Is(err, ErrUnexpected) {
+			t.Errorf("after %x: Open: %v", begun, err)
+		}
+	}
+}
+
+func TestSkimEndsWithTheNumbers(t *testing.T) {
+	c, s := mustPair(t, &suites[3]) // whose explicit nonce makes the record readable nevertheless
+	rec := sealed(c, nil, []byte("data"))
+	s.open.seq = sequenceMax
+	if _, data, err := mustSkim(t, s).Record(s, rec); data || err != nil {
 		t.Errorf("data %v, %v", data, err)
 	}
-	if _, err := client.Open(rec); !errors.Is(err, ErrUnexpected) {
+	if _, err := s.Open(rec); err != ErrSequence {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+// The peer chooses the explicit nonce of TLS 1.2: OpenSSL's begins at a random number.
+func TestSkimExplicitNonce(t *testing.T) {
+	c, s := mustPair(t, &suites[3])
+	sealed(c, nil, []byte("builds the cipher")) // at the number that is used again here
+	c.seal.seq--
+	rec, h, text := c.SealStart(nil), &c.seal, pattern(100)
+	putHeader(rec, recordData, 8+len(text)+tagLen)
+	nonce := append(bytes.Clone(h.iv[:4]), "explicit"...)
+	copy(rec[recordHeaderLen:], nonce[4:])
+	rec = h.aead.Seal(rec, nonce, text, c.aad12(h, recordData, len(text)))
+	k, got := mustSkim(t, s), make([]byte, len(text))
+	mustRecord(t, k, s, rec, len(text))
+	if k.At(got, 0); !bytes.Equal(got, text) {
+		t.Errorf("%x", got)
+	}
+	if plain, err := s.Open(rec); err != nil || !bytes.Equal(plain, text) {
 		t.Errorf("Open: %v", err)
 	}
 }

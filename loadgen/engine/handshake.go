@@ -86,39 +86,46 @@ func (s *shake) schedule(e *Engine) {
 	}
 }
 
+// work is a worker's turn: steps as long as there are bytes.
 func (s *shake) work(e *Engine) {
-	s.mu.Lock()
-	in, ended := s.in, s.ended
-	s.in = nil
-	s.mu.Unlock()
-	if ended {
-		if s.hs != nil {
-			s.hs.Stop()
-		}
-		return // queued stays true: it never runs again
-	}
-	r := s.step(e, in)
-	over := r.tls != nil || r.err != nil
-	if over || len(r.out) > 0 {
-		s.l.poll.Post(func() {
-			if over {
-				s.mu.Lock()
-				r.rest = append(r.rest, s.in...) // fed behind the step's back
-				s.in = nil
-				s.mu.Unlock()
+	for {
+		s.mu.Lock()
+		in, ended := s.in, s.ended
+		s.in = nil
+		s.mu.Unlock()
+		if ended {
+			if s.hs != nil {
+				s.hs.Stop()
 			}
-			s.l.shook(s, r)
-		})
+			return // queued stays true: it never runs again
+		}
+		r := s.step(e, in)
+		over := r.tls != nil || r.err != nil
+		if over || len(r.out) > 0 {
+			s.l.poll.Post(func() { s.told(r, over) })
+		}
+		if over {
+			return
+		}
+		s.mu.Lock()
+		more := len(s.in) > 0 || s.ended
+		s.queued = more
+		s.mu.Unlock()
+		if !more {
+			return
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+}
+
+// told gives a step's outcome to the loop.
+func (s *shake) told(r shaken, over bool) {
 	if over {
-		return
+		s.mu.Lock()
+		r.rest = append(r.rest, s.in...) // fed behind the step's back
+		s.in = nil
+		s.mu.Unlock()
 	}
-	s.queued = false
-	if len(s.in) > 0 || s.ended {
-		s.schedule(e)
-	}
+	s.l.shook(s, r)
 }
 
 func (s *shake) step(e *Engine, in []byte) (r shaken) {

@@ -31,6 +31,8 @@ const (
 
 	// loginTries is how often a client tries to log in before it is given up.
 	loginTries = 3
+	// timerSlack is how late the kernel may let a sleeping loop be.
+	timerSlack = time.Microsecond
 	// retryAfter is how long a client that lost its connection waits before it comes back.
 	retryAfter = time.Second
 	// httpHeadMax bounds the answer to the upgrade.

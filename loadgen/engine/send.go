@@ -124,6 +124,10 @@ func (l *loop) push(s *sender, now int64) {
 		}
 		w := l.ahead(s)
 		if w == nil {
+			if len(s.c.ctl) > 0 {
+				l.flushControl(s.c)
+				continue
+			}
 			st, due := s.earliest(l.run, now)
 			if st == nil || l.run.settled {
 				return // the step has no more for it
@@ -219,6 +223,18 @@ func (l *loop) countSent(s *sender, w *write, now int64) {
 func (l *loop) startSender(s *sender) {
 	if s.pos >= 0 || s.blocked {
 		return
+	}
+	for i := range s.streams { // after a while without a connection
+		st := &s.streams[i]
+		g := &l.e.job.Workload.Groups[st.group]
+		for st.cut && !st.full {
+			due := st.due(l.run, 0)
+			if due >= l.poll.Now() {
+				break
+			}
+			l.notAccepted(st, due, uint64(g.FramesPerWrite))
+			st.source.Advance()
+		}
 	}
 	_, due := s.earliest(l.run, l.poll.Now())
 	if s.next.left() {
@@ -367,13 +383,9 @@ func nanos(seconds float64) time.Duration { return time.Duration(seconds * float
 
 // perSender is what one sender of a group owes a second, in writes.
 func perSender(g *loadgen.Group, step *loadgen.Step) float64 {
-	rate := g.Rate
-	if g.Share > 0 {
-		rate = step.Rate * g.Share
-	}
 	flows := g.Senders
 	if g.BothWays {
 		flows *= 2
 	}
-	return rate / float64(flows) / float64(g.FramesPerWrite)
+	return g.PerSecond(step) / float64(flows) / float64(g.FramesPerWrite)
 }

@@ -37,10 +37,11 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 			"the window must be above 0, nothing below", s.Rate, s.Warm, s.Window, s.Drain)
 	}
 	e.steps++
+	soonest := netpoll.Clock() + int64(leadSpan+lookSpan)
 	if start == 0 {
-		start = netpoll.Clock() + int64(e.preparation(&s))
+		start = netpoll.Clock() + int64(e.job.Lead(&s))
 	} else {
-		start -= absolute()
+		start = max(start-absolute(), soonest)
 	}
 	r := run{number: e.steps, start: start, from: start + int64(s.Warm), step: s}
 	r.until = r.from + int64(s.Window)
@@ -48,7 +49,10 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	e.each(func(l *loop) { l.prepare(r) })
 	x.result = loadgen.StepResult{Step: s, Processes: 1,
 		Began: time.Now().Add(time.Duration(start - netpoll.Clock()))}
-	stun := e.startSTUN(ctx, s)
+	stun, err := e.startSTUN(ctx, &r)
+	if err != nil {
+		return nil, err
+	}
 	x.send(ctx)
 	x.drain(ctx)
 	x.askAll(ctx)
@@ -60,23 +64,6 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	x.finish()
 	e.progress.enter(loadgen.PhaseReady, 0)
 	return &x.result, nil
-}
-
-// preparation is the time that sealing ahead takes, at a rate that every machine reaches.
-func (e *Engine) preparation(s *loadgen.Step) time.Duration {
-	const bytesPerSecond = 1e9
-	want := 0.0
-	for i := range e.job.Workload.Groups {
-		g := &e.job.Workload.Groups[i]
-		if g.FullSpeed() {
-			want = float64(e.opt.Ahead)
-			break
-		}
-		rate := perSender(g, s) * float64(g.Senders*g.FramesPerWrite)
-		want += rate * (s.Warm + s.Window).Seconds() * (loadgen.MeanBytes(g.Sizes) + 64)
-	}
-	want = min(want, float64(e.opt.Ahead))
-	return leadSpan + lookSpan + nanos(want/bytesPerSecond/float64(len(e.loops)))
 }
 
 // prepare gives a loop its part of a step, and seals what it can before that begins.
@@ -185,11 +172,6 @@ func (l *loop) stopReading(c *client) {
 	if c.phase == phaseOpen {
 		l.poll.SetTimeout(c.h, 0)
 	}
-}
-
-// startSTUN begins the binding requests of a workload, and returns how their result is got.
-func (e *Engine) startSTUN(context.Context, loadgen.Step) func(*loadgen.StepResult) error {
-	return nil
 }
 
 // execution is a step under way, as its caller sees it.

@@ -25,9 +25,9 @@ const (
 	// startAhead is how long before its start a step is sent out: enough for a message to reach
 	// workers whose processors are all taken by loops that poll.
 	startAhead = 250 * time.Millisecond
-	// reapMax is how long a killed worker's pipes are waited for, should a process of its own
-	// hold them.
-	reapMax = 2 * time.Second
+	// deathMax is how long a worker may take to die that does not take a request: most often it is
+	// dead already, and how is worth more to know than that its pipe is broken.
+	deathMax = 2 * time.Second
 )
 
 // waits are how long the parent has patience.

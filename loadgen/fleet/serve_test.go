@@ -17,9 +17,14 @@ import (
 func script(t *testing.T, in io.Reader) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
+	var f *fakeFleet
 	err := Serve(t.Context(), in, &out, func(job loadgen.Job) (loadgen.Fleet, error) {
-		return &fakeFleet{job: job}, nil
+		f = &fakeFleet{job: job}
+		return f, nil
 	})
+	if f != nil && f.closed != 1 {
+		t.Errorf("the fleet was closed %d times", f.closed)
+	}
 	return out.String(), err
 }
 
@@ -104,6 +109,26 @@ func TestTail(t *testing.T) {
 	if got := l.String(); !strings.HasPrefix(got, "y | last words | panic: oh | goroutine 1") ||
 		strings.Count(got, "|") != tailLinesMax-1 {
 		t.Errorf("of a panic: %q", got)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, line := range []string{"", "{}", "null", "[]", "3", `{"do":"close"} {}`, `{"do":"fly"}`,
+		`{"do":"close","why":"not"}`, `{"do":"ramp","start_ns":5}`, `{"do":"open"}`,
+		`{"do":"step"}`, `{"do":"step","step":{},"start_ns":-5}`, `{"do":"ramp","job":{}}`,
+		`{"do":"step","step":{},"job":{}}`, strings.Repeat("x", 500)} {
+		if r, err := decodeRequest([]byte(line)); err == nil || len(err.Error()) > 250 {
+			t.Errorf("%.50q is taken for %+v, %v", line, r, err)
+		}
+	}
+	for _, line := range []string{"", "{}", "null", "[]", "3", `{"to":"close"} {}`, `{"to":"fly"}`,
+		`{"to":"close","why":"not"}`, `{"to":"ramp"}`, `{"to":"step"}`, `{"to":"cancel"}`,
+		`{"to":"ramp","step":{}}`, `{"to":"step","ramp":{}}`, `{"to":"open","progress":{}}`,
+		`{"progress":{},"error":"x"}`, `{"to":"step","step":{},"progress":{}}`,
+		`{"to":"ramp","ramp":{"login_ns":"x"}}`} {
+		if r, err := decodeReply([]byte(line)); err == nil || len(err.Error()) > 250 {
+			t.Errorf("%.50q is taken for %+v, %v", line, r, err)
+		}
 	}
 }
 

@@ -177,7 +177,11 @@ func checkGroups(t *testing.T, seed uint64, job loadgen.Job, jobs []loadgen.Job)
 			if p.BothWays != g.BothWays || p.Senders > 0 && p.FullSpeed() != g.FullSpeed() {
 				t.Errorf("seed %d: a part of %+v is %+v", seed, g, p)
 			}
-			if n := sending(&p); n > 0 && g.Rate > 0 {
+			n := p.Senders
+			if p.BothWays { // those who are sent something answer
+				n += len(slices.DeleteFunc(stars(p), func(senders int) bool { return senders == 0 }))
+			}
+			if n > 0 && g.Rate > 0 {
 				each := p.Rate / float64(n)
 				if perSender >= 0 && math.Abs(each/perSender-1) > 1e-9 {
 					t.Errorf("seed %d: a sender's rate is %v and %v", seed, each, perSender)

@@ -41,7 +41,6 @@ func startWorker(k *keeper, argv []string, name string, clients int, w waits) (*
 		gone: make(chan struct{}), progress: loadgen.Progress{Wanted: clients}}
 	p.cmd = exec.Command(argv[0], argv[1:]...)
 	p.cmd.Stderr = &p.log
-	p.cmd.WaitDelay = reapMax
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("%s has no standard input: %w", name, err)
@@ -188,7 +187,7 @@ func (p *worker) send(r request) error {
 	}
 	select {
 	case <-p.gone: // of itself, which is why it took nothing
-	case <-time.After(reapMax):
+	case <-time.After(deathMax):
 		p.kill(err)
 		<-p.gone
 	}

@@ -43,7 +43,7 @@ func workerMain(mode, part string) int {
 	if mode == "stubborn" { // it opens and then heeds nothing, not even the end of its input
 		bufio.NewScanner(os.Stdin).Scan()
 		fmt.Println(`{"to":"open"}`)
-		select {}
+		time.Sleep(time.Hour)
 	}
 	err := Serve(context.Background(), os.Stdin, os.Stdout,
 		func(job loadgen.Job) (loadgen.Fleet, error) {
@@ -77,13 +77,15 @@ func parentMain() int {
 	for _, p := range f.workers {
 		fmt.Println(p.cmd.Process.Pid)
 	}
-	select {}
+	time.Sleep(time.Hour)
+	return 0
 }
 
 // fakeFleet has clients that succeed at once and sends a packet for each.
 type fakeFleet struct {
-	job  loadgen.Job
-	mode string
+	job    loadgen.Job
+	mode   string
+	closed int
 }
 
 func (f *fakeFleet) clients() int { return f.job.Workload.Clients() }
@@ -152,6 +154,7 @@ func (f *fakeFleet) Progress() loadgen.Progress {
 }
 
 func (f *fakeFleet) Close() error {
+	f.closed++
 	switch f.mode {
 	case "unclosed":
 		return errors.New("a door is jammed")

@@ -71,10 +71,7 @@ func Parse(head []byte, size int) (Stamp, bool) {
 	s.Pair = binary.LittleEndian.Uint32(fields)
 	s.Seq = binary.LittleEndian.Uint64(fields[4:])
 	s.Due = int64(binary.LittleEndian.Uint64(fields[12:]))
-	if binary.LittleEndian.Uint32(fields[20:]) != check(s, size) {
-		return Stamp{}, false
-	}
-	// What the fields do not say: type, or the key. It is cheapest to make it all again.
+	// Type or key, and the check: it is cheapest to make it all again.
 	var buf [HeadBytes]byte
 	want := makeHead(&buf, s, size)
 	if !bytes.Equal(head[:len(want)], want) {
@@ -113,13 +110,10 @@ func makeHead(buf *[HeadBytes]byte, s Stamp, size int) []byte {
 	return head
 }
 
-// check is 32 bits that hold stamp, class and size together. Each mix is one to one, so that a
+// check is 32 bits that hold the fields and the size together. Each mix is one to one, so that a
 // change of one field alone always changes the 64 bits of which 32 are kept.
 func check(s Stamp, size int) uint32 {
-	h := uint64(s.Pair)<<32 | uint64(uint32(size))<<1
-	if s.Disco {
-		h |= 1
-	}
+	h := uint64(s.Pair)<<32 | uint64(uint32(size))
 	return uint32(mix(mix(mix(h)^s.Seq)^uint64(s.Due)) >> 32)
 }
 

@@ -93,12 +93,17 @@ const (
 	// opens besides its clients.
 	headroom         = 1.25
 	descriptorsExtra = 1000
+	// loginWaitSeconds is how long a connection may wait to be accepted and still be of use: half
+	// of the 10 s after which DERP clients give up.
+	loginWaitSeconds = 5
 	// backlogMin and backlogMax bound the accept queue that is advised: Linux's default, and the
 	// most that a listener can have had in older kernels.
 	backlogMin = 4096
 	backlogMax = 65535
 	// portsMin are ports a generator needs for each pair of addresses.
 	portsMin = 10_000
+	// tcpMemShare is the part of tcp_mem's pressure mark that TCP buffers should stay below.
+	tcpMemShare = 0.5
 	// quietMax is the share of all processors that others may take without a note.
 	quietMax = 0.1
 	// flatMin and collapseMax say what a relay does beyond its knee, as shares of what it

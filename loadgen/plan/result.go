@@ -109,8 +109,8 @@ type Row struct {
 	tcp     int64 // bytes of TCP buffers at its end
 }
 
-// Memory is what clients take, in bytes. The ends of a connection that belong to the generator are on
-// this machine too, so kernel memory is half of what came in.
+// Memory is what clients take, in bytes. The generator's end of each connection is on this machine
+// too, so kernel memory is half of what was added.
 type Memory struct {
 	Clients      int     `json:"clients"` // that it was measured with
 	UserClient   float64 `json:"user_per_client"`
@@ -125,6 +125,8 @@ type Memory struct {
 	FilesClient float64 `json:"files_per_client"`
 	FilesBase   int     `json:"files_base"`
 	FilesMax    int64   `json:"files_max"`
+
+	tcpClient float64 // bytes of TCP buffers at the planned load, by client
 }
 
 // Logins is what the ramp says.
@@ -138,9 +140,10 @@ type Logins struct {
 	P50       time.Duration `json:"p50_ns"`
 	P99       time.Duration `json:"p99_ns"`
 	// Planned is the rate that a host is planned with. If the relay was not busy in the ramp it is
-	// Extrapolated from the processor time of a login.
+	// Extrapolated from the processor time of a login; AtLeast, if that is not known.
 	Planned      float64          `json:"planned_per_second"`
 	Extrapolated bool             `json:"extrapolated,omitempty"`
+	AtLeast      bool             `json:"at_least,omitempty"`
 	Failures     loadgen.Failures `json:"failures,omitempty"`
 	Why          string           `json:"why"`
 }

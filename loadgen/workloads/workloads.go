@@ -126,6 +126,9 @@ func (n *Named) Build(p Params, rate float64) (loadgen.Workload, error) {
 			g.Share = 0
 		}
 	}
+	if w.STUN != nil && rate == 0 {
+		w.STUN.Share = 0
+	}
 	return w, nil
 }
 
