@@ -33,7 +33,7 @@ func TestWatchOnATerminal(t *testing.T) {
 			t.Errorf("%d updates within a second", n)
 		}
 		// Where no cursor can be moved, drawings come one below the other.
-		got := out.String()
+		got := strings.ReplaceAll(out.String(), "\r", "")
 		at := 0
 		for _, want := range []string{
 			`ramp   \[==>-+\] 0:00\n       50 of 1,000 logged in · 250/s\n`,
@@ -73,6 +73,10 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 			<-done
 			if took := time.Since(fleet.began); took > 12*time.Second+barsEvery {
 				t.Errorf("terminal %v: ended after %v", terminal, took)
+			}
+			// Each drawing begins in the first column, for Ctrl-C has left ^C at the cursor.
+			if s := out.String(); terminal && !strings.Contains(s, "\n\rsteady ") {
+				t.Error("a drawing begins where the cursor is")
 			}
 			// The cursor is left on a line of its own.
 			if s := out.String(); !strings.HasSuffix(s, "\n") {
