@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"derpd/loadgen"
+	"derpd/loadgen/host"
 )
 
 // flow is a set of pairs that send one way through one relay, driven by a loop on each
@@ -118,32 +121,33 @@ func (f *flow) window(ctx context.Context, pid int, window time.Duration) (s Ste
 		return s, err
 	}
 	span := (after.at - before.at).Seconds()
-	cpu := after.cpu.sub(before.cpu)
+	cpu := after.cpu.Sub(before.cpu)
 	s.Offered = float64(after.sent-before.sent) / span
 	s.Delivered = float64(after.received-before.received) / span
 	if n := float64(after.received - before.received); n > 0 {
-		s.UserMicros = micros(cpu.user) / n
-		s.SystemMicros = micros(cpu.system) / n
+		s.UserMicros = micros(cpu.User) / n
+		s.SystemMicros = micros(cpu.System) / n
 	}
-	s.Busy = cpu.sum().Seconds() / span
-	ours := cpu.sum() + after.own.sub(before.own).sum()
-	s.Others = max(0, (after.machine-before.machine-ours).Seconds()/span)
+	s.Busy = cpu.Sum().Seconds() / span
+	ours := cpu.Sum() + after.own.Sub(before.own).Sum()
+	machine := after.machine.Sub(before.machine)
+	s.Others = max(0, (machine.Busy+machine.Steal-ours).Seconds()/span)
 	return s, nil
 }
 
 type snapshot struct {
 	at             time.Duration
 	sent, received uint64
-	cpu, own       cpuTime // the relay's, this process's
-	machine        time.Duration
+	cpu, own       loadgen.CPU // the relay's, this process's
+	machine        host.Use
 }
 
 func (f *flow) snapshot(pid int) (s snapshot, err error) {
 	s.at = clock()
 	var err1, err2, err3 error
-	s.cpu, err1 = readCPU(pid)
-	s.own, err2 = readCPU(os.Getpid())
-	s.machine, err3 = readMachine()
+	s.cpu, err1 = host.CPU(pid)
+	s.own, err2 = host.CPU(os.Getpid())
+	s.machine, err3 = host.ReadUse()
 	for _, p := range f.pairs {
 		s.sent += p.sent.Load()
 		s.received += p.received.Load()

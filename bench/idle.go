@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"derpd/loadgen/host"
 )
 
 // IdleOptions says how many clients wait how long.
@@ -45,7 +47,7 @@ func Idle(ctx context.Context, peers []Peer, o IdleOptions, say Say) ([]IdleResu
 	if err := checkFiles(o.Clients); err != nil {
 		return nil, err
 	}
-	undo, err := avoidCPU(o.CPU)
+	undo, err := host.AvoidCPU(o.CPU)
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +84,9 @@ func idleRun(ctx context.Context, r *relay, o IdleOptions, res *IdleResult, say 
 	if err := pause(ctx, min(o.Settle, time.Second)); err != nil {
 		return err
 	}
-	rss, err1 := readRSS(r.pid)
-	kernel, err2 := readKernelMemory()
-	cpu, err3 := readCPU(r.pid)
+	rss, err1 := host.RSS(r.pid)
+	kernel, err2 := host.ReadKernel()
+	cpu, err3 := host.CPU(r.pid)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
@@ -98,24 +100,24 @@ func idleRun(ctx context.Context, r *relay, o IdleOptions, res *IdleResult, say 
 	}
 	n := float64(len(clients))
 	res.RampSeconds = (clock() - begin).Seconds()
-	after, err := readCPU(r.pid)
+	after, err := host.CPU(r.pid)
 	if err != nil {
 		return err
 	}
-	res.LoginUserMicros = micros(after.sub(cpu).user) / n
-	res.LoginSystemMicros = micros(after.sub(cpu).system) / n
+	res.LoginUserMicros = micros(after.Sub(cpu).User) / n
+	res.LoginSystemMicros = micros(after.Sub(cpu).System) / n
 	say("%s: %d clients in %.1f s", res.Peer, len(clients), res.RampSeconds)
 
 	if err := settle(ctx, r.pid, o.Settle, res); err != nil {
 		return err
 	}
-	kernelWith, err := readKernelMemory()
+	kernelWith, err := host.ReadKernel()
 	if err != nil {
 		return err
 	}
 	res.RSSPerClient = float64(res.RSSWith-res.RSSBefore) / n
-	res.BuffersPerClient = float64(kernelWith.buffers-kernel.buffers) / n
-	res.SlabPerClient = float64(kernelWith.slab-kernel.slab) / n
+	res.BuffersPerClient = float64(kernelWith.TCPBytes-kernel.TCPBytes) / n
+	res.SlabPerClient = float64(kernelWith.SlabBytes-kernel.SlabBytes) / n
 	res.GoroutinesWith = r.goroutines()
 
 	res.Answered, err = pingAll(ctx, clients)
@@ -134,14 +136,14 @@ func settle(ctx context.Context, pid int, least time.Duration, res *IdleResult) 
 	}
 	for {
 		span := min(settleSpan, max(least, 100*time.Millisecond))
-		before, err := readRSS(pid)
+		before, err := host.RSS(pid)
 		if err != nil {
 			return err
 		}
 		if err := pause(ctx, span); err != nil {
 			return err
 		}
-		if res.RSSWith, err = readRSS(pid); err != nil {
+		if res.RSSWith, err = host.RSS(pid); err != nil {
 			return err
 		}
 		moved := math.Abs(float64(res.RSSWith - before))

@@ -7,13 +7,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"derpd/loadgen/host"
 	"derpd/relay/derp"
 )
 
@@ -206,40 +206,6 @@ func TestPace(t *testing.T) {
 	}
 }
 
-func TestParsers(t *testing.T) {
-	stat := "12 (a) b) S 1 12 12 0 -1 4194560 1 0 0 0 150 7 0 0 20 0 1 0 5 6 7"
-	if c, err := parseStat([]byte(stat)); err != nil || c.user != 1500*time.Millisecond ||
-		c.system != 70*time.Millisecond {
-		t.Errorf("stat: %+v, %v", c, err)
-	}
-	machine := "cpu  1 2 3 1000 1000 4 5 6 0 0\ncpu0 1 2\n"
-	if d, err := parseMachine([]byte(machine)); err != nil || d != 21*tick {
-		t.Errorf("machine: %v, %v", d, err)
-	}
-	sock := "sockets: used 5\nTCP: inuse 3 orphan 0 tw 0 alloc 5 mem 17\nUDP: inuse 1 mem 2\n"
-	if n, err := sockstatPages([]byte(sock)); err != nil || n != 17 {
-		t.Errorf("sockstat: %d, %v", n, err)
-	}
-	if n, err := kilobytes([]byte("Rss:   12 kB\nPss: 3 kB\n"), "Rss:"); err != nil || n != 12<<10 {
-		t.Errorf("Rss: %d, %v", n, err)
-	}
-	for _, b := range []string{"", "x", "1 (x) S 1 2", "cpu a b c d e f g h", "TCP: inuse"} {
-		_, err1 := parseStat([]byte(b))
-		_, err2 := parseMachine([]byte(b))
-		_, err3 := sockstatPages([]byte(b))
-		_, err4 := kilobytes([]byte(b), "Rss:")
-		if err1 == nil || err2 == nil || err3 == nil || err4 == nil {
-			t.Errorf("%q: %v, %v, %v, %v", b, err1, err2, err3, err4)
-		}
-	}
-	if n, err := readRSS(os.Getpid()); err != nil || n < 1<<20 {
-		t.Errorf("own memory: %d, %v", n, err)
-	}
-	if _, err := readKernelMemory(); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestStatistics(t *testing.T) {
 	if a, b, c := median(nil), median([]float64{9, 1, 5}), median([]float64{4, 1, 9, 2}); a != 0 ||
 		b != 5 || c != 3 {
@@ -280,7 +246,7 @@ func TestProcessors(t *testing.T) {
 	if before.Count() < 2 || !before.IsSet(0) {
 		t.Skip("needs two processors")
 	}
-	undo, err := avoidCPU(0)
+	undo, err := host.AvoidCPU(0)
 	if err != nil {
 		t.Fatal(err)
 	}

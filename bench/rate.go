@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"derpd/loadgen/host"
 )
 
 // RateOptions says who sends what, how fast and for how long.
@@ -77,7 +79,7 @@ func Rate(ctx context.Context, peers []Peer, o RateOptions, say Say) ([]RateResu
 // takeMachine leaves one processor to the relay and gives the Go runtime two threads beyond
 // the loops, which never pause, for whoever stops them.
 func takeMachine(cpu int) (undo func(), err error) {
-	unbind, err := avoidCPU(cpu)
+	unbind, err := host.AvoidCPU(cpu)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"derpd/loadgen/host"
 )
 
 // Peer is a relay binary that takes derper's flags.
@@ -89,7 +91,7 @@ func (r *relay) launch(ctx context.Context, p Peer, plain bool, cpu int) error {
 	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
 	// A process group of its own keeps Ctrl-C from the terminal for us to pass on.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := onCPU(cpu, r.cmd.Start); err != nil {
+	if err := host.OnCPU(cpu, r.cmd.Start); err != nil {
 		r.cancel()
 		return err
 	}

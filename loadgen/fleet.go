@@ -35,6 +35,27 @@ type Job struct {
 	Options  Options  `json:"options"`
 }
 
+// Lead is how long before its start a step should be announced, so that all that may be sealed ahead
+// is: at a rate that any machine reaches.
+func (j *Job) Lead(s *Step) time.Duration {
+	const (
+		least          = 25 * time.Millisecond
+		bytesPerSecond = 1e9
+		frameBytes     = 64 // header, key and what TLS adds
+	)
+	want := 0.0
+	for i := range j.Workload.Groups {
+		g := &j.Workload.Groups[i]
+		if g.FullSpeed() {
+			want = float64(j.Options.Ahead)
+			break
+		}
+		want += g.PerSecond(s) * (s.Warm + s.Window).Seconds() * (MeanBytes(g.Sizes) + frameBytes)
+	}
+	want = min(want, float64(j.Options.Ahead))
+	return least + time.Duration(want/bytesPerSecond*float64(time.Second))
+}
+
 // Options are how the generator does its work; the relay sees little of them.
 type Options struct {
 	Loops    int           `json:"loops"`            // 0: one for each processor but one, at least 1

@@ -8,6 +8,8 @@ type Step struct {
 	Warm   time.Duration `json:"warm_ns"`   // sent, not measured
 	Window time.Duration `json:"window_ns"` // measured
 	Drain  time.Duration `json:"drain_ns"`  // at most, for what is under way when the window ends
+	// Ask lets every client prove at the end, with a Ping, that it is still served.
+	Ask bool `json:"ask,omitempty"`
 	// Busy polls without ever sleeping: times are met exactly and the relay is not charged for
 	// waking the generator, which needs a processor of its own for each loop.
 	Busy bool `json:"busy,omitempty"`

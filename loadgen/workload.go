@@ -47,6 +47,14 @@ func (g *Group) Clients() int { return g.Senders + g.Receivers }
 // FullSpeed tells whether the group sends as fast as TCP takes it.
 func (g *Group) FullSpeed() bool { return g.Share == 0 && g.Rate == 0 }
 
+// PerSecond is how many packets are due a second in this group, in a step; 0 at full speed.
+func (g *Group) PerSecond(s *Step) float64 {
+	if g.Share > 0 {
+		return s.Rate * g.Share
+	}
+	return g.Rate
+}
+
 // Size is a class of packets. Weights are relative to those of the other sizes of the group.
 type Size struct {
 	Bytes  int     `json:"bytes"` // what magicsock would hand to DERP: 0 to 65536

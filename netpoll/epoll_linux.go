@@ -41,10 +41,12 @@ type Epoll struct {
 	// The turn.
 	now      int64 // of this turn
 	events   []unix.EpollEvent
-	next     int  // events[next:ready] are not handled yet
-	ready    int  //
-	busy     bool // the last turn had work: poll before sleeping
-	owed     bool // a turn has to come without any event
+	next     int   // events[next:ready] are not handled yet
+	ready    int   //
+	busy     bool  // the last turn had work: poll before sleeping
+	spin     bool  // never sleep
+	alarm    int64 // when Woken is wanted; 0: not
+	owed     bool  // a turn has to come without any event
 	arena    []byte
 	received int // bytes of arena given out in this turn
 
@@ -202,6 +204,10 @@ func (l *Epoll) wait() {
 		if due, ok := l.due(); ok && due == 0 {
 			return
 		}
+		if l.spin {
+			l.stats.Idle++
+			return
+		}
 		l.busy = false
 		l.sleep()
 		if l.next < l.ready {
@@ -214,6 +220,11 @@ func (l *Epoll) wait() {
 // due returns how long the loop may sleep; false is for ever.
 func (l *Epoll) due() (time.Duration, bool) {
 	due, ok := l.wheel.next(l.now)
+	if l.alarm != 0 {
+		if rest := max(0, time.Duration(l.alarm-l.now)); !ok || rest < due {
+			due, ok = rest, true
+		}
+	}
 	if l.paused == 0 {
 		return due, ok
 	}
@@ -312,6 +323,12 @@ func (l *Epoll) ID() int { return l.id }
 
 // Now implements Loop.
 func (l *Epoll) Now() int64 { return l.now }
+
+// WakeAt implements Loop.
+func (l *Epoll) WakeAt(at int64) { l.alarm = at }
+
+// SetBusy implements Loop.
+func (l *Epoll) SetBusy(busy bool) { l.spin = busy }
 
 // Stats implements Loop.
 func (l *Epoll) Stats() Stats {

@@ -65,7 +65,8 @@ type Handler interface {
 	Closed(h Handle, err error)
 	// Timeout reports that the time set by SetTimeout has passed.
 	Timeout(h Handle)
-	// Woken is called at the start of the turn that follows a Wake, after posted functions.
+	// Woken is called at the start of the turn that follows a Wake, or the time of a WakeAt,
+	// after posted functions.
 	Woken()
 	// Flush ends the turn.
 	Flush()
@@ -89,6 +90,14 @@ type Loop interface {
 	// Post runs fn on the loop, in the order posted, ahead of Woken. It allocates and locks:
 	// for control, not for packets. It reports false if the loop has ended: fn will not run.
 	Post(fn func()) bool
+	// WakeAt makes the loop run a turn, and call Woken, as soon as it is time (as Now counts),
+	// replacing what was set; 0 sets nothing. It is as exact as the kernel's timers (some 50 µs
+	// late when the loop sleeps), and never early. For those who send by a clock.
+	WakeAt(at int64)
+	// SetBusy lets the loop run turn after turn, each with its Flush, instead of sleeping when
+	// nothing is ready: who waits for its bytes need not wake it. It takes a processor whole. A
+	// backend without a kernel has nothing to poll and ignores it.
+	SetBusy(busy bool)
 	// Stop ends Run after the current turn: listeners and connections are closed, their
 	// Sent and Closed delivered with ErrStopped, and posted functions run to the last.
 	Stop()
@@ -130,6 +139,7 @@ const TimerTick = 50 * time.Millisecond
 type Stats struct {
 	Turns        uint64 // turns run
 	Sleeps       uint64 // turns that found nothing ready and blocked
+	Idle         uint64 // turns run busily that found nothing ready
 	Wakeups      uint64 // system calls made by others to wake this loop
 	Receives     uint64 // receive system calls or completions
 	ReceiveBytes uint64

@@ -1,6 +1,8 @@
 package netpoll
 
 import (
+	"math"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +51,36 @@ func poll(epoll int, events []unix.EpollEvent) int {
 		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
 	if errno != 0 {
 		return 0 // EINTR: the next poll sees them
+	}
+	return int(n)
+}
+
+// pollFor waits for events: for ever if timeout is negative, else for that long at most. It may
+// return none earlier (a signal): the caller looks again.
+func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration) int {
+	var wait *unix.Timespec
+	if timeout >= 0 {
+		t := unix.NsecToTimespec(int64(timeout))
+		wait = &t
+	}
+	// epoll_pwait2 (Linux 5.11) has nanoseconds; before it there are milliseconds, rounded up
+	// because waking before the time would find nothing due.
+	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+		uintptr(unsafe.Pointer(wait)), 0, 0)
+	if errno == unix.ENOSYS || errno == unix.EPERM {
+		ms := min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32)
+		if timeout < 0 {
+			ms = -1
+		}
+		n, err := unix.EpollWait(epoll, events, int(ms))
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	if errno != 0 {
+		return 0
 	}
 	return int(n)
 }

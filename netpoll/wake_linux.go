@@ -1,11 +1,6 @@
 package netpoll
 
-import (
-	"math"
-	"time"
-
-	"golang.org/x/sys/unix"
-)
+import "time"
 
 // The states of Epoll.state, which settle who has to wake whom.
 //
@@ -59,32 +54,32 @@ func (l *Epoll) Stop() {
 
 // sleep blocks until something is ready, a timer is due or somebody wakes the loop.
 func (l *Epoll) sleep() {
-	timeout := -1
+	timeout := time.Duration(-1)
 	if due, ok := l.due(); ok {
-		// Rounded up: waking before the tick would find nothing due.
-		ms := (due + time.Millisecond - 1) / time.Millisecond
-		timeout = int(min(ms, math.MaxInt32))
+		timeout = due
 	}
 	if !l.state.CompareAndSwap(awake, asleep) {
 		return
 	}
 	l.stats.Sleeps++
-	n, err := unix.EpollWait(l.epoll, l.events, timeout)
+	n := pollFor(l.epoll, l.events, timeout)
 	l.state.CompareAndSwap(asleep, awake) // or it stays notified
-	if err != nil {
-		n = 0 // EINTR: the caller looks again
-	}
 	l.next, l.ready = 0, n
 }
 
-// wake does what others have asked for since the last turn. What comes of it is told after
-// Woken, which is the first of a turn.
+// wake does what others have asked for since the last turn, and what was asked for at this
+// time. What comes of it is told after Woken, which is the first of a turn.
 func (l *Epoll) wake() {
-	if l.state.Load() != notified {
+	rings := l.alarm != 0 && l.now >= l.alarm
+	if rings {
+		l.alarm = 0
+	}
+	if l.state.Load() == notified {
+		l.state.Store(awake)
+		l.runPosted()
+	} else if !rings {
 		return
 	}
-	l.state.Store(awake)
-	l.runPosted()
 	l.handler.Woken()
 }
 

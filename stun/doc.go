@@ -1,7 +1,8 @@
 // Package stun answers STUN binding requests (RFC 8489) of Tailscale clients over UDP: which
 // address and port does the world see me as?
 //
-// Ownership: Respond and Answer are pure functions that any goroutine may call. A Server
+// Ownership: Respond and Answer are pure functions that any goroutine may call, and so are
+// AppendRequest and ParseReply, the client's side of the codec for load generators. A Server
 // owns one UDP socket; Serve runs on one goroutine and owns the batch of buffers; Close,
 // Addr and Stats may be called from anywhere. The package knows neither DERP nor TLS nor
 // flags nor metric registries: whoever scrapes reads Stats.

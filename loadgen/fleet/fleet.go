@@ -19,7 +19,7 @@ type fleet struct {
 	why     string
 }
 
-var _ loadgen.Fleet = (*fleet)(nil)
+var _ loadgen.Starter = (*fleet)(nil)
 
 // Open starts parts processes of argv (a program that calls Serve, such as os.Executable with a
 // subcommand) and gives each its part of the job. Loops that the job does not say are divided
@@ -110,11 +110,16 @@ func (f *fleet) Ramp(ctx context.Context) (*loadgen.RampResult, error) {
 	return sum, nil
 }
 
-// Step implements loadgen.Fleet. All parts begin at one moment, startAhead from now. Parts
-// without a result are counted as in Ramp, also those that are gone since an earlier step.
+// Step implements loadgen.Fleet. All parts begin at one moment, startAhead from now.
 func (f *fleet) Step(ctx context.Context, s loadgen.Step) (*loadgen.StepResult, error) {
-	answers, errs := f.ask(ctx, request{Do: doStep, Step: &s,
-		Start: monotonic() + int64(startAhead)})
+	return f.StepAt(ctx, s, monotonic()+int64(startAhead))
+}
+
+// StepAt implements loadgen.Starter. Parts without a result are counted as in Ramp, also those
+// that are gone since an earlier step.
+func (f *fleet) StepAt(ctx context.Context, s loadgen.Step, start int64) (*loadgen.StepResult,
+	error) {
+	answers, errs := f.ask(ctx, request{Do: doStep, Step: &s, Start: start})
 	if err := ofAll(errs); err != nil {
 		return nil, err
 	}

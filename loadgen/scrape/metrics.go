@@ -17,8 +17,10 @@ type Metrics struct {
 	// Connections is how many DERP connections there are, Clients how many different keys have
 	// one or, in derper, are known by mesh.
 	Connections, Clients int64
-	RSSBytes             int64 // resident memory of the process
-	Goroutines           int64
+	// Received and Sent are packets since the relay started, from and to clients.
+	Received, Sent int64
+	RSSBytes       int64 // resident memory of the process
+	Goroutines     int64
 }
 
 // Unknown stands for a number that the relay does not tell.
@@ -29,6 +31,8 @@ const (
 	familyDropped     = "derp_packets_dropped" // labels reason and kind
 	familyConnections = "derp_current_connections"
 	familyClients     = "derp_clients_total"
+	familyReceived    = "derp_packets_received"
+	familySent        = "derp_packets_sent"
 	familyRSS         = "process_resident_memory_bytes"
 	familyGoroutines  = "go_goroutines"
 )
@@ -54,7 +58,8 @@ func parse(page []byte) (Metrics, error) {
 		m.Dropped[label(one, "reason")] += uint64(n)
 	}
 	for name, into := range map[string]*int64{familyConnections: &m.Connections,
-		familyClients: &m.Clients, familyRSS: &m.RSSBytes, familyGoroutines: &m.Goroutines} {
+		familyClients: &m.Clients, familyReceived: &m.Received, familySent: &m.Sent,
+		familyRSS: &m.RSSBytes, familyGoroutines: &m.Goroutines} {
 		*into = Unknown
 		family, ok := families[name]
 		if !ok {

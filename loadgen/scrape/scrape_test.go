@@ -31,6 +31,10 @@ derp_tcp_rtt{le="10ms"} 5
 derp_clients_total 6
 # TYPE derp_current_connections gauge
 derp_current_connections 7
+# TYPE derp_packets_received counter
+derp_packets_received 120
+# TYPE derp_packets_sent counter
+derp_packets_sent 77
 # TYPE derp_packets_dropped counter
 derp_packets_dropped{reason="queue_head",kind="disco"} 3
 derp_packets_dropped{reason="queue_head",kind="other"} 40
@@ -77,7 +81,7 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !maps.Equal(m.Dropped, pageDrops) || m.Connections != 7 || m.Clients != 6 ||
-			m.RSSBytes != 18_808_832 || m.Goroutines != 9 {
+			m.RSSBytes != 18_808_832 || m.Goroutines != 9 || m.Received != 120 || m.Sent != 77 {
 			t.Errorf("TLS %v: %+v", secure, m)
 		}
 		drops, err := Drops(t.Context(), target)
@@ -93,9 +97,11 @@ func TestRead(t *testing.T) {
 
 func TestUnknownNumbers(t *testing.T) {
 	m, err := parse([]byte(`derp_packets_dropped{kind="other",reason="x"} 1` + "\n"))
-	want := Metrics{Connections: Unknown, Clients: Unknown, RSSBytes: Unknown, Goroutines: Unknown}
+	want := Metrics{Connections: Unknown, Clients: Unknown, RSSBytes: Unknown, Goroutines: Unknown,
+		Received: Unknown, Sent: Unknown}
 	if err != nil || m.Connections != want.Connections || m.Clients != want.Clients ||
-		m.RSSBytes != want.RSSBytes || m.Goroutines != want.Goroutines || m.Dropped["x"] != 1 {
+		m.RSSBytes != want.RSSBytes || m.Goroutines != want.Goroutines || m.Received != want.Received ||
+		m.Sent != want.Sent || m.Dropped["x"] != 1 {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
@@ -232,7 +238,8 @@ func FuzzParse(f *testing.F) {
 		if m.Dropped == nil || !bytes.Contains(page, []byte(familyDropped)) {
 			t.Errorf("%q has drops %v", page, m.Dropped)
 		}
-		for _, n := range []int64{m.Connections, m.Clients, m.RSSBytes, m.Goroutines} {
+		for _, n := range []int64{m.Connections, m.Clients, m.RSSBytes, m.Goroutines, m.Received,
+			m.Sent} {
 			if n < Unknown || n > countMax {
 				t.Errorf("%q has a count of %d", page, n)
 			}

@@ -29,6 +29,7 @@ type Loop struct {
 
 	backlog     []arrival // dialled and not accepted, in order
 	acceptTimer timer
+	alarm       timer         // of WakeAt
 	acceptable  bool          // the backlog may be looked at
 	acceptFails int           // failures in a row
 	lastArrival time.Duration // keeps the backlog in order
@@ -59,6 +60,7 @@ type arrival struct {
 func newLoop(w *World, id, arenaBytes int) *Loop {
 	l := &Loop{world: w, id: id, arena: newArena(arenaBytes), limit: slotsMax}
 	l.acceptTimer = timer{kind: timerAccept, loop: l}
+	l.alarm = timer{kind: timerAlarm, loop: l}
 	l.asleep.Store(true)
 	return l
 }
@@ -106,6 +108,20 @@ func (l *Loop) Stop() {
 		l.pending.Store(true)
 	}
 }
+
+// WakeAt implements netpoll.Loop.
+func (l *Loop) WakeAt(at int64) {
+	if !l.own("WakeAt") {
+		return
+	}
+	l.world.timers.stop(&l.alarm)
+	if at != 0 {
+		l.world.timers.arm(&l.alarm, max(time.Duration(at), l.world.now))
+	}
+}
+
+// SetBusy implements netpoll.Loop: turns are run when there is something to do.
+func (l *Loop) SetBusy(bool) { l.own("SetBusy") }
 
 // wake is called with mu held.
 func (l *Loop) wake() {

@@ -11,6 +11,7 @@ const (
 	timerTransmit                  // the kernel may take more of a Send, or tell of its end
 	timerConnect                   // a Connect is decided
 	timerAccept                    // the loop may accept (again)
+	timerAlarm                     // WakeAt has come
 	timerCall                      // World.After
 )
 
@@ -21,7 +22,7 @@ type timer struct {
 	pos  int           // place in the heap plus one; 0: not armed
 	kind timerKind
 	conn *conn  // for the kinds of a connection
-	loop *Loop  // for timerAccept
+	loop *Loop  // for timerAccept and timerAlarm
 	call func() // for timerCall
 }
 

@@ -178,6 +178,7 @@ func (l *Loop) end() {
 	}
 	l.backlog, l.acceptable = nil, false
 	l.world.timers.stop(&l.acceptTimer)
+	l.world.timers.stop(&l.alarm)
 	for i := range l.slots {
 		if c := l.slots[i].conn; c != nil {
 			c.stop()

@@ -212,6 +212,14 @@ func (w *World) fire(t *timer) {
 		t.conn.transmit()
 	case timerConnect:
 		t.conn.decide()
+	case timerAlarm:
+		l := t.loop
+		l.mu.Lock()
+		if !l.ended.Load() {
+			l.woken = true
+			l.pending.Store(true)
+		}
+		l.mu.Unlock()
 	case timerAccept:
 		t.loop.acceptable = true
 	case timerCall:

@@ -137,6 +137,20 @@ func (k *Checker) SetTimeout(h netpoll.Handle, d time.Duration) {
 	}
 }
 
+// WakeAt implements netpoll.Loop.
+func (k *Checker) WakeAt(at int64) {
+	k.call("WakeAt")
+	defer k.returned()
+	k.Loop.WakeAt(at)
+}
+
+// SetBusy implements netpoll.Loop.
+func (k *Checker) SetBusy(busy bool) {
+	k.call("SetBusy")
+	defer k.returned()
+	k.Loop.SetBusy(busy)
+}
+
 // SetWriteTimeout implements netpoll.Loop.
 func (k *Checker) SetWriteTimeout(h netpoll.Handle, d time.Duration) {
 	k.call("SetWriteTimeout")

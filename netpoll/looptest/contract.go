@@ -26,6 +26,8 @@ var scenes = []scene{
 	{"many connections at once", sceneMany},
 	{"handles of ended connections do nothing", sceneStale},
 	{"timeouts are never early", sceneTimeout},
+	{"WakeAt calls Woken at its time", sceneWakeAt},
+	{"a busy loop keeps the contract", sceneBusy},
 	{"Connect", sceneConnect},
 	{"Connect refused", sceneConnectRefused},
 	{"Connect closed before Connected", sceneConnectClosed},

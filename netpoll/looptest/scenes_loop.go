@@ -36,6 +36,52 @@ func sceneTimeout(s *stage) {
 	})
 }
 
+func sceneWakeAt(s *stage) {
+	const after, spare = 30 * time.Millisecond, 200 * time.Millisecond
+	var set, at int64
+	s.do(func() {
+		s.rec.now = s.loop.Now
+		set = s.loop.Now()
+		at = set + int64(after)
+		s.loop.WakeAt(set + int64(time.Hour))
+		s.loop.WakeAt(at) // replaces
+	})
+	s.pass(after + spare) // without a Post, which would wake the loop too
+	s.do(func() {
+		times, end := s.rec.wokenAt, s.loop.Now()
+		if len(times) > 0 && times[0] == set {
+			times = times[1:] // of the Post above
+		}
+		if len(times) == 0 || times[0] < at || times[0] >= end {
+			s.Errorf("Woken at %v, want one from %d and before %d", times, at, end)
+		}
+		s.loop.WakeAt(s.loop.Now() + int64(after))
+		s.loop.WakeAt(0)
+		s.rec.wokenAt = nil
+		set = s.loop.Now()
+	})
+	s.pass(after + spare)
+	s.do(func() {
+		for _, t := range s.rec.wokenAt {
+			if t != set && t != s.loop.Now() { // of the Posts before and now
+				s.Errorf("Woken %v after WakeAt(0)", time.Duration(t-set))
+			}
+		}
+	})
+}
+
+func sceneBusy(s *stage) {
+	s.do(func() { s.loop.SetBusy(true) })
+	h, far := s.open()
+	far.Write(pattern(1, 1000))
+	s.await("bytes", func() bool { return len(s.rec.at(h).data) == 1000 })
+	s.do(func() { s.loop.Send(h, pattern(2, 1000)) })
+	s.expect(far, pattern(2, 1000))
+	s.do(func() { s.loop.SetBusy(false) })
+	s.do(func() { s.loop.Close(h) })
+	s.expectEnd(far)
+}
+
 func (s *stage) connect(to netip.AddrPort) netpoll.Handle {
 	s.Helper()
 	var h netpoll.Handle

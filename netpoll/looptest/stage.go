@@ -25,7 +25,9 @@ type stage struct {
 type recorder struct {
 	conns      map[netpoll.Handle]*seen
 	accepts    []netpoll.Handle
-	log        []string // of Woken and posted functions
+	log        []string     // of Woken and posted functions
+	now        func() int64 // if set, what wokenAt is read from
+	wokenAt    []int64
 	onReceived func(h netpoll.Handle, b []byte)
 	onFlush    func()
 }
@@ -86,7 +88,12 @@ func (r *recorder) Closed(h netpoll.Handle, err error) {
 
 func (r *recorder) Timeout(h netpoll.Handle) { r.at(h).timeouts++ }
 
-func (r *recorder) Woken() { r.log = append(r.log, "woken") }
+func (r *recorder) Woken() {
+	r.log = append(r.log, "woken")
+	if r.now != nil {
+		r.wokenAt = append(r.wokenAt, r.now())
+	}
+}
 
 func (r *recorder) Flush() {
 	if r.onFlush != nil {

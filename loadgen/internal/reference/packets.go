@@ -128,6 +128,9 @@ func (s *Server) varz() string {
 	fmt.Fprintf(&b, "# TYPE derp_clients_total gauge\nderp_clients_total %d\n", len(s.clients))
 	fmt.Fprintf(&b, "# TYPE derp_current_connections gauge\nderp_current_connections %d\n",
 		len(s.order))
+	fmt.Fprintf(&b, "# TYPE derp_packets_received counter\nderp_packets_received %d\n",
+		s.stats.Received)
+	fmt.Fprintf(&b, "# TYPE derp_packets_sent counter\nderp_packets_sent %d\n", s.stats.Delivered)
 	b.WriteString("# TYPE derp_packets_dropped counter\n")
 	for _, reason := range []string{dropGone, dropQueue, dropUnknown} {
 		for _, kind := range []string{"disco", "other"} {

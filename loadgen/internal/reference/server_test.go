@@ -166,7 +166,8 @@ func TestDropsAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	want["gone_disconnected"] = 0
-	if !maps.Equal(m.Dropped, want) || m.Clients != 2 || m.Connections != 2 {
+	if !maps.Equal(m.Dropped, want) || m.Clients != 2 || m.Connections != 2 ||
+		m.Received != 41 || m.Sent != 32 {
 		t.Errorf("the page says %+v", m)
 	}
 	if page := s.varz(); !strings.Contains(page, `{reason="queue_head",kind="disco"} 4`+"\n") ||

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"derpd/loadgen"
+	"derpd/loadgen/host"
+	"derpd/loadgen/report"
+	"derpd/loadgen/view"
+	"derpd/loadgen/workloads"
+)
+
+// runOptions are the flags of run beyond those of every job.
+type runOptions struct {
+	jobFlags
+	rates    rates
+	set      bool // rates were given
+	duration time.Duration
+	warm     time.Duration
+	drain    time.Duration
+	limit    time.Duration
+	busy     string
+	arrival  loadgen.Arrival
+	kind     string
+	ask      bool
+	dry      bool
+	quiet    bool
+	out      string
+	html     string
+}
+
+const (
+	runMax    = time.Hour // of one window
+	stepsMax  = 100
+	overheads = 10 * time.Minute // what ramp and drains of a run may take beside its windows
+)
+
+func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error {
+	o := &runOptions{}
+	o.declare(fs)
+	fs.Var(&o.rates, "rate", "packets a second, all together; several with commas are run one after "+
+		"the other; 0 is as fast as TCP takes them; default: the workload's own")
+	fs.DurationVar(&o.duration, "for", 10*time.Second, "measured `time` of each rate")
+	fs.DurationVar(&o.warm, "warm", time.Second, "sent before it and not measured")
+	fs.DurationVar(&o.drain, "drain", 10*time.Second, "most to wait for what is under way at the end")
+	fs.DurationVar(&o.limit, "timeout", 0, "end the whole run like Ctrl-C after this; 0: 10 m beside "+
+		"the measured time")
+	fs.StringVar(&o.busy, "busy", auto, "poll without sleeping, which needs a processor: auto, on or "+
+		"off")
+	fs.StringVar(&o.kind, "arrival", "", "`kind` of arrivals instead of the workload's: constant, "+
+		"poisson, bursts or on-off")
+	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
+	fs.DurationVar(&o.arrival.On, "on", 0, "mean `time` on, for on-off")
+	fs.DurationVar(&o.arrival.Off, "off", 0, "mean `time` off, for on-off")
+	fs.BoolVar(&o.ask, "ask", true, "let every client prove by a ping at the end that it is served")
+	fs.BoolVar(&o.dry, "dry-run", false, "say what would be run, and stop")
+	fs.BoolVar(&o.quiet, "quiet", false, "no progress on standard error")
+	fs.StringVar(&o.out, "o", "", "`file` to write the report to, as JSON")
+	fs.StringVar(&o.html, "html", "", "`file` to write the report to, as a page")
+	return func(ctx context.Context, c *console, args []string) error {
+		fs.Visit(func(f *flag.Flag) { o.set = o.set || f.Name == "rate" })
+		return o.run(ctx, c, args)
+	}
+}
+
+// steps are what the flags ask for, checked.
+func (o *runOptions) steps() ([]loadgen.Step, error) {
+	if !o.set {
+		named, err := workloads.Find(o.workload)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		o.rates = rates{named.Rate}
+	}
+	switch {
+	case o.duration <= 0 || o.duration > runMax || o.warm < 0 || o.drain < 0:
+		return nil, misuse("-for %v, -warm %v, -drain %v: measure more than 0 and at most %v, and "+
+			"let nothing be negative", o.duration, o.warm, o.drain, runMax)
+	case len(o.rates) > stepsMax:
+		return nil, misuse("-rate has %d rates, more than %d", len(o.rates), stepsMax)
+	case o.busy != auto && o.busy != "on" && o.busy != off:
+		return nil, misuse("-busy %q is none of auto, on and off", o.busy)
+	}
+	full := o.rates[0] == 0
+	var all []loadgen.Step
+	for _, r := range o.rates {
+		if (r == 0) != full {
+			return nil, misuse("-rate %v: full speed (0) is another workload than a rate; make two runs",
+				&o.rates)
+		}
+		all = append(all, loadgen.Step{Rate: r, Warm: o.warm, Window: o.duration, Drain: o.drain,
+			Ask: o.ask})
+	}
+	return all, nil
+}
+
+func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
+	steps, err := o.steps()
+	if err != nil {
+		return err
+	}
+	job, err := o.job(steps[0].Rate)
+	if err != nil {
+		return err
+	}
+	if o.kind != "" {
+		o.arrival.Kind = loadgen.ArrivalKind(o.kind)
+		for i := range job.Workload.Groups {
+			job.Workload.Groups[i].Arrival = o.arrival
+		}
+	}
+	for i := range steps {
+		steps[i].Busy = o.busy == "on" || o.busy == auto && o.jobFlags.busy(&job)
+	}
+	if o.dry && o.launch != "" {
+		return o.describe(c, &job, steps)
+	}
+	var stop func()
+	if job.Targets, stop, err = o.targets(ctx, args); err != nil {
+		return err
+	}
+	defer stop()
+	if o.dry {
+		return o.describe(c, &job, steps)
+	}
+	if o.region != nil && job.Workload.STUN != nil {
+		job.Workload.STUN.Port = int(o.region.STUNPort)
+	}
+	limit := o.limit
+	if limit <= 0 {
+		limit = overheads + time.Duration(len(steps))*(o.warm+o.duration+o.drain)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	r := o.measure(ctx, c, job, steps)
+	return o.deliver(c, r)
+}
+
+// newReport begins a report of this process.
+func newReport(kind report.Kind, c *console, job loadgen.Job) *report.Report {
+	r := &report.Report{Kind: kind, Time: time.Now(), Command: "loadgen " + strings.Join(c.args, " "),
+		Version: version(), Job: job}
+	if m, err := host.ReadMachine(); err == nil {
+		r.Machine = m
+	} else {
+		r.Incidents = append(r.Incidents, "this machine cannot be described: "+err.Error())
+	}
+	return r
+}
+
+// measure runs the steps. What goes wrong stands in the report.
+func (o *runOptions) measure(ctx context.Context, c *console, job loadgen.Job,
+	steps []loadgen.Step) *report.Report {
+	r := newReport(report.Run, c, job)
+	f, err := o.open(job)
+	if err != nil {
+		r.Error = err.Error()
+		return r
+	}
+	defer f.Close()
+	defer o.watch(ctx, c, f)()
+	if r.Ramp, err = f.Ramp(ctx); err != nil {
+		r.Error = o.explain(err).Error()
+		return r
+	}
+	for _, s := range steps {
+		if ctx.Err() != nil {
+			r.Partial = true
+			break
+		}
+		res, err := f.Step(ctx, s)
+		if err != nil {
+			r.Incidents = append(r.Incidents, o.explain(err).Error())
+			break
+		}
+		r.Steps = append(r.Steps, res)
+		if res.Clients == 0 && job.Workload.Clients() > 0 {
+			gone := errors.New("no client is connected any more: the relay has gone")
+			r.Incidents = append(r.Incidents, o.explain(gone).Error())
+			break
+		}
+	}
+	return r
+}
+
+// explain adds what a relay that we started logged.
+func (o *runOptions) explain(err error) error {
+	if o.region == nil {
+		return err
+	}
+	return o.region.Explain(err)
+}
+
+// watch shows progress until the function it returns is called.
+func (o *runOptions) watch(ctx context.Context, c *console, f loadgen.Fleet) (stop func()) {
+	if o.quiet {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var done sync.WaitGroup
+	done.Go(func() { view.Watch(ctx, c.errs, isTerminal(c.errs), f.Progress) })
+	return func() {
+		cancel()
+		done.Wait()
+	}
+}
+
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// deliver judges a report, prints it and writes the files that were asked for.
+func (o *runOptions) deliver(c *console, r *report.Report, more ...report.Section) error {
+	report.Judge(r)
+	if err := report.Text(c.out, r, more...); err != nil {
+		return err
+	}
+	code := r.ExitCode()
+	if o.out != "" {
+		if err := report.Write(o.out, r); err != nil {
+			fmt.Fprintln(c.errs, "loadgen:", err)
+			code = max(code, report.ExitFailed)
+		}
+	}
+	if o.html != "" {
+		err := report.WriteFile(o.html, func(w io.Writer) error { return report.HTML(w, r, more...) })
+		if err != nil {
+			fmt.Fprintln(c.errs, "loadgen:", err)
+			code = max(code, report.ExitFailed)
+		}
+	}
+	if code != 0 {
+		return status(code)
+	}
+	return nil
+}
+
+// describe says what would be run.
+func (o *runOptions) describe(c *console, job *loadgen.Job, steps []loadgen.Step) error {
+	n, why, err := o.parts(job)
+	if err != nil {
+		return err
+	}
+	w := &job.Workload
+	fmt.Fprintf(c.out, "workload %s: %d clients, %d of them silent\n", w.Name, w.Clients(), w.Idle)
+	for i := range w.Groups {
+		g := &w.Groups[i]
+		rate := "as fast as TCP takes them"
+		if !g.FullSpeed() {
+			rate = fmt.Sprintf("%.0f packets/s in the first step, %s", g.PerSecond(&steps[0]),
+				g.Arrival.Kind)
+		}
+		fmt.Fprintf(c.out, "  %s: %d senders, %d receivers, packets of %.0f bytes on average, %d a "+
+			"write, %s\n", g.Name, g.Senders, g.Receivers, loadgen.MeanBytes(g.Sizes),
+			g.FramesPerWrite, rate)
+	}
+	if o.launch != "" {
+		fmt.Fprintf(c.out, "relays to start: %d of %s %s\n", o.nodes, o.launch, o.launchArgs)
+	}
+	for _, t := range job.Targets {
+		fmt.Fprintf(c.out, "relay %v: host %q, plain %t, metrics %s, process %s\n", t.Addr, t.Host,
+			t.Plain, orNone(t.Varz), orNone(fmt.Sprint(t.PID)))
+	}
+	if n > 1 {
+		fmt.Fprintf(c.out, "%d processes: %s\n", n, why)
+	}
+	for i, s := range steps {
+		fmt.Fprintf(c.out, "step %d: %.0f packets/s for %v after %v, at most %v to drain, polling "+
+			"busily: %t\n", i+1, s.Rate, s.Window, s.Warm, s.Drain, s.Busy)
+	}
+	return nil
+}
+
+func orNone(s string) string {
+	if s == "" || s == "0" {
+		return "not known"
+	}
+	return s
+}

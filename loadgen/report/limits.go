@@ -1,0 +1,17 @@
+package report
+
+const (
+	// reportBytesMax bounds a file that is read: a run of a day with a sample a second is 20 MB.
+	reportBytesMax = 256 << 20
+	// textColumnsMax is the width of Text: it fits beside an editor and on paper.
+	textColumnsMax = 100
+	// nameColumnsMax cuts names in tables, so that a table of text fits textColumnsMax.
+	nameColumnsMax = 20
+	// stepChartsMax is how many steps of a page have charts of their own; a plan may have dozens,
+	// and the JSON has them all.
+	stepChartsMax = 12
+	// linesPerChartMax is how many lines of one chart have a colour of their own.
+	linesPerChartMax = 6
+	// mergedMax bounds the machines of one run.
+	mergedMax = 1000
+)
