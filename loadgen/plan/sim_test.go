@@ -55,6 +55,7 @@ func newSim(mu float64) *sim {
 const (
 	stall        = 150 * time.Millisecond
 	simBase      = 15 << 20
+	simLoad      = 100  // bytes of the relay for each packet a second
 	simClient    = 7000 // bytes of the relay
 	simSlab      = 3000 // bytes of the kernel, each end
 	simTCP       = 500  // likewise
@@ -120,6 +121,7 @@ func (s *sim) pass(d, cpu time.Duration) {
 
 func (s *sim) Step(_ context.Context, step loadgen.Step) (*loadgen.StepResult, error) {
 	s.steps = append(s.steps, step)
+	s.rss = simBase + int64(s.clients)*simClient + simLoad*int64(step.Rate)
 	seconds := step.Window.Seconds()
 	mu := s.mu * math.Exp(s.noise*s.rng.NormFloat64())
 	if !s.tires.IsZero() && s.now.After(s.tires) {

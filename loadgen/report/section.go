@@ -72,7 +72,10 @@ func summary(r *Report) Section {
 func (r *Report) title() string {
 	title := "loadgen: " + cmp.Or(r.Job.Workload.Name, string(r.Kind))
 	if r.Kind == Plan {
-		title = "loadgen plan: " + r.Job.Workload.Name
+		title = "loadgen plan"
+		if r.Job.Workload.Name != "" {
+			title += ": " + r.Job.Workload.Name
+		}
 	}
 	if n := len(r.Merged); n > 0 {
 		title += fmt.Sprintf(", from %d machines", n)
@@ -199,10 +202,7 @@ func verdict(r *Report) Section {
 	case ExitPartial:
 		s.Lines = []string{"PARTIAL: interrupted; what was measured passed its checks"}
 	default:
-		s.Lines = []string{"OK: every packet is accounted for, and every client answered"}
-		if len(r.Steps) == 0 {
-			s.Lines = []string{"OK"}
-		}
+		s.Lines = []string{"OK" + passed(r.Steps)}
 	}
 	if r.Partial && r.ExitCode() == ExitFailed {
 		s.Lines = append(s.Lines, "The run was interrupted.")
@@ -212,6 +212,18 @@ func verdict(r *Report) Section {
 			"no capacity of the relay.")
 	}
 	return s
+}
+
+// passed says what was checked.
+func passed(steps []*loadgen.StepResult) string {
+	asked := slices.ContainsFunc(steps, func(s *loadgen.StepResult) bool { return s.Asked > 0 })
+	switch {
+	case len(steps) == 0:
+		return ""
+	case !asked:
+		return ": every packet is accounted for"
+	}
+	return ": every packet is accounted for, and every client answered"
 }
 
 func sortedNotes(notes map[string]string) (lines []string) {
