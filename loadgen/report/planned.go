@@ -11,8 +11,8 @@ import (
 	"derpd/loadgen/units"
 )
 
-// PlanSections shows what a plan found: what the host carries and what that rests on, how many hosts
-// the goal needs, what to raise, and each step of the search, with plots.
+// PlanSections shows what a plan found: what the host carries and what that rests on, how many
+// hosts the goal needs, what to raise, and each step of the search, with plots.
 func PlanSections(r *plan.Result) []Section {
 	list := []Section{findings(r), hosts(r)}
 	if len(r.Advice) > 0 {
