@@ -20,7 +20,7 @@ func (x *execution) finish() {
 	for i := range groups {
 		r.Groups[i] = loadgen.GroupResult{Name: groups[i].Name, Latency: loadgen.NewHist()}
 	}
-	r.Slack.Lag = loadgen.NewHist()
+	r.Slack.Lag, r.Slack.Loops = loadgen.NewHist(), len(e.loops)
 	sent := make([]uint64, len(e.flows))
 	exposed := make([]bool, len(e.flows)) // either end may have kept packets for itself
 	var mu sync.Mutex
@@ -125,8 +125,8 @@ func worstP99(r *loadgen.StepResult) (worst time.Duration) {
 	return worst
 }
 
-// limited says why the generator was the limit, if it was: its loops had no time to spare, or it was
-// late by so much that the latencies are largely its own.
+// limited says why the generator was the limit, if it was: its loops had no time to spare, or it
+// was late by so much that the latencies are largely its own.
 func limited(s *loadgen.Slack, p99 time.Duration) string {
 	var why []string
 	if s.Idle < 1-busyLimit {

@@ -184,7 +184,7 @@ type execution struct {
 	cpu     loadgen.CPU
 	cpuAt   [2]loadgen.CPU
 	busyAt  [2]int64
-	stopped bool // by the context
+	stopped bool    // by the context
 	churn   float64 // clients that are still to leave
 	churnAt int64   // when that was counted
 	cutDone bool

@@ -43,7 +43,9 @@ func sample(steps int) *Report {
 		},
 		Ramp: &loadgen.RampResult{Clients: 2000, Wanted: 2000, Took: 1250 * time.Millisecond,
 			Login: times(9, 2000, 3*time.Millisecond), Processes: 1,
-			Relays: []loadgen.RelayUse{{PID: 4242, RSSBytes: 12_600_000}}},
+			KernelBytes: 16_000_000,
+			Relays: []loadgen.RelayUse{{PID: 4242, RSSBytes: 12_600_000, GrewBytes: 10_400_000,
+				CPU: loadgen.CPU{User: 900 * time.Millisecond, System: 300 * time.Millisecond}}}},
 	}
 	for i := range steps {
 		r.Steps = append(r.Steps, sampleStep(r.Time, i))

@@ -32,8 +32,8 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// fakeFleet goes through its phases by the clock: 2 s to log 1,000 clients in, 2 s more in the ramp, 1 s ready, 3 s of
-// warm-up, 10 s of traffic at 2,000 packets a second, 1 s of drain.
+// fakeFleet goes through its phases by the clock: 2 s to log 1,000 clients in, 2 s more in the
+// ramp, 1 s ready, 3 s of warm-up, 10 s of traffic at 2,000 packets a second, 1 s of drain.
 type fakeFleet struct {
 	began time.Time
 	looks int

@@ -61,7 +61,11 @@ func (w *wire) Read(b []byte) (n int, err error) {
 	case n == 0 && len(b) > 0:
 		return 0, io.EOF
 	}
-	w.arrived = stamped(w.control[:controls], time.Now())
+	// A read without a stamp is of now, and what follows it may have a stamp from before: packets
+	// must keep their order all the same.
+	if at := stamped(w.control[:controls], time.Now()); at.After(w.arrived) {
+		w.arrived = at
+	}
 	return n, nil
 }
 
