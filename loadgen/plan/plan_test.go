@@ -316,7 +316,8 @@ func TestNothingHolds(t *testing.T) {
 	}
 	var text strings.Builder
 	if err := res.Text(&text); err != nil || !strings.Contains(text.String(),
-		"no p99 can be promised, NOT verified") {
+		"no p99 can be promised, NOT verified") ||
+		!strings.Contains(text.String(), "by a load that is NOT verified") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
 }
