@@ -309,19 +309,15 @@ func TestNothingHolds(t *testing.T) {
 	s.tires = s.now.Add(40 * time.Second)
 	res := plan(t, s, goal, Options{})
 	p := res.Planned
-	lowest := res.Latency.Rate
-	for _, row := range res.Steps {
-		if row.Purpose == Verify || row.Purpose == Repeat {
-			lowest = min(lowest, row.Rate)
-		}
-	}
-	if p.Verified || p.P99 != 0 || p.Rate == 0 || p.Rate > lowest ||
+	last := res.Steps[len(res.Steps)-1]
+	if p.Verified || p.P99 != 0 || p.Rate == 0 || last.Purpose != Verify || p.Rate >= last.Rate ||
 		!strings.Contains(p.Why, "did not hold") {
 		t.Errorf("planned %+v", p)
 	}
 	var text strings.Builder
 	if err := res.Text(&text); err != nil || !strings.Contains(text.String(),
-		"no p99 can be promised, NOT verified") {
+		"no p99 can be promised, NOT verified") ||
+		!strings.Contains(text.String(), "by a load that is NOT verified") {
 		t.Errorf("%v\n%s", err, text.String())
 	}
 }

@@ -215,6 +215,9 @@ func (r *run) knee(q question, held string) Knee {
 		return k
 	}
 	k.Why = fmt.Sprintf("%s %s", r.cite(low), held)
+	if _, settled := r.ask(q, low); !settled {
+		k.Why += " in most steps that count, and there was no time to be sure"
+	}
 	o, _ := r.ask(q, high)
 	switch {
 	case high == 0:

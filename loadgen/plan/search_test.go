@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -50,8 +51,13 @@ func TestBracket(t *testing.T) {
 	if o, settled := r.ask(r.latency(), 200); o != limited || !settled {
 		t.Errorf("one limited, one failed: %v, %v", o, settled)
 	}
-	if k := r.knee(r.latency(), "held"); !k.AtLeast || k.Rate != 100 {
+	if k := r.knee(r.latency(), "held"); !k.AtLeast || k.Rate != 100 ||
+		!strings.Contains(k.Why, "no time to be sure") {
 		t.Errorf("a knee below a limited step: %+v", k)
+	}
+	r = asked(ok(100), ok(100), bad(200), bad(200))
+	if k := r.knee(r.latency(), "held"); k.AtLeast || strings.Contains(k.Why, "no time") {
+		t.Errorf("a knee between steps that agree: %+v", k)
 	}
 }
 

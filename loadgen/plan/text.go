@@ -110,8 +110,12 @@ func atLeast(is bool) string {
 func (r *Result) textHosts(b *strings.Builder) {
 	h := &r.Hosts
 	if h.Count > 0 {
-		fmt.Fprintf(b, "\nhosts like this one: %d, each for %d clients and %.0f packets/s; %s decide\n",
+		fmt.Fprintf(b, "\nhosts like this one: %d, each for %d clients and %.0f packets/s; %s decide",
 			h.Count, h.Clients, h.Packets, h.Binding)
+		if h.Binding == Packets && !r.Planned.Verified {
+			b.WriteString(", by a load that is NOT verified")
+		}
+		b.WriteByte('\n')
 	}
 	for _, n := range h.Needs {
 		most := ""
