@@ -85,8 +85,12 @@ func (r *Result) textFindings(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "logins: %s\n", r.Logins.Why)
 	p := &r.Planned
-	fmt.Fprintf(b, "planned load of a host: %s%.0f packets/s, p99 within %v", atLeast(p.AtLeast),
-		p.Rate, p.P99)
+	fmt.Fprintf(b, "planned load of a host: %s%.0f packets/s", atLeast(p.AtLeast), p.Rate)
+	if p.P99 > 0 {
+		fmt.Fprintf(b, ", p99 within %v", p.P99)
+	} else {
+		b.WriteString(", no p99 can be promised")
+	}
 	if p.Verified {
 		fmt.Fprintf(b, ", verified for %v", p.VerifiedFor.Round(time.Second))
 	} else {
