@@ -11,6 +11,10 @@ import (
 
 // times fills a histogram with n times around a median, with a long tail; the same for each seed.
 func times(seed uint64, n int, median time.Duration) *loadgen.Hist {
+	key := [3]int64{int64(seed), int64(n), int64(median)}
+	if h := made[key]; h != nil {
+		return h.Clone()
+	}
 	r := rand.New(rand.NewPCG(seed, 1))
 	h := loadgen.NewHist()
 	for range n {
@@ -20,8 +24,12 @@ func times(seed uint64, n int, median time.Duration) *loadgen.Hist {
 		}
 		h.Record(time.Duration(d))
 	}
+	made[key] = h.Clone()
 	return h
 }
+
+// made are the histograms made before: the race detector makes that slow.
+var made = map[[3]int64]*loadgen.Hist{}
 
 // sample is a report of a run with a number of steps, each of a higher rate, in which all is well.
 func sample(steps int) *Report {
