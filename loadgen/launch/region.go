@@ -49,8 +49,9 @@ type node struct {
 	log    *tail
 }
 
-// Start runs the nodes and returns when each takes connections. They end with ctx too. The error
-// quotes the last lines that a node logged.
+// Start runs the nodes and returns when each takes connections and they have found each other. ctx
+// bounds only that: a run that is interrupted still wants its relays, until Stop. The error quotes
+// the last lines that a node logged.
 func Start(ctx context.Context, o Options) (*Region, error) {
 	o.Nodes = max(o.Nodes, 1)
 	switch {
