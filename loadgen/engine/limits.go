@@ -45,8 +45,6 @@ const (
 	graceSpan = 50 * time.Millisecond
 	// lookSpan is how often a waiting engine looks at its loops.
 	lookSpan = 20 * time.Millisecond
-	// progressSpan is how often Progress is brought up to date.
-	progressSpan = 200 * time.Millisecond
 	// sampleSpan is the interval of a series; long windows have longer ones.
 	sampleSpan = 250 * time.Millisecond
 	samplesMax = 240

@@ -65,7 +65,6 @@ type tally struct {
 	winDue, winSent, winDelivered     uint64
 	winSentBytes, winDeliveredBytes   uint64
 	latency                           *loadgen.Hist
-	held                              uint64 // sent by, or to, an end that may keep it for itself
 }
 
 // retry is a client that comes back at a time.

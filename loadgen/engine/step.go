@@ -181,9 +181,7 @@ type execution struct {
 	before  look
 	result  loadgen.StepResult
 	last    look // at the last sample
-	cpu     loadgen.CPU
 	cpuAt   [2]loadgen.CPU
-	busyAt  [2]int64
 	stopped bool    // by the context
 	churn   float64 // clients that are still to leave
 	churnAt int64   // when that was counted
