@@ -2,15 +2,26 @@
 
 STATICCHECK := .bin/staticcheck
 FUZZTIME ?= 10s
+NODES ?= 6
 
-.PHONY: run build test interop tailnet bench-peers lint vuln fuzz clean
+.PHONY: run build demo load-100k test interop tailnet bench-peers lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
 	bin/derpd -demo
 
 build:
-	CGO_ENABLED=0 go build -trimpath -o bin/derpd ./cmd/derpd
+	CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/derpd ./cmd/loadgen
+
+# A relay and 1,000 clients that talk through it, live, until Ctrl-C or a minute has passed.
+demo: build
+	bin/loadgen demo
+
+# 100,000 clients over TLS, a fiftieth of them talking, on the nodes of one meshed region: as many
+# processes of each side as the limit of open files asks for. Fails on any loss that is unexplained.
+load-100k: build
+	bin/loadgen run -launch bin/derpd -nodes $(NODES) -workload chatter -clients 100000 \
+		-active 0.02 -rate 4000 -for 30s -timeout 14m -o bin/load-100k.json -html bin/load-100k.html
 
 # Unit tests and simulation under the race detector, then the relay from outside.
 test:

@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"relay":       {"tlsengine", "netpoll"},
 	"relay/httpd": {"tlsengine", "netpoll", "stun"}, // it prints the counters of both servers
 	"stun":        {"netpoll"},
-	"loadgen":     {"tlsengine", "relay/derp", "netpoll", "stun"}, // stun for its codec
+	"loadgen":     {"tlsengine", "relay/derp", "relay/websock", "netpoll", "stun"}, // stun for its codec
 	"bench":       {"loadgen", "tlsengine", "relay/derp", "netpoll"},
 	"cmd":         {"relay", "stun", "loadgen", "bench", "tlsengine", "netpoll"},
 	"interop":     {}, // modules of their own, which see the relay from outside

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Fleet is a set of clients that log in once and then send as often as they are told to. Its methods
-// are called by one goroutine, but for Progress, which anyone may call at any time.
+// Fleet is a set of clients that log in once and then send as often as they are told to. Its
+// methods are called by one goroutine, but for Progress, which anyone may call at any time.
 //
 // When ctx ends early, Ramp and Step return what there is, marked as partial, and no error.
 type Fleet interface {
@@ -35,8 +35,8 @@ type Job struct {
 	Options  Options  `json:"options"`
 }
 
-// Lead is how long before its start a step should be announced, so that all that may be sealed ahead
-// is: at a rate that any machine reaches.
+// Lead is how long before its start a step should be announced, so that all that may be sealed
+// ahead is: at a rate that any machine reaches.
 func (j *Job) Lead(s *Step) time.Duration {
 	const (
 		least          = 25 * time.Millisecond
@@ -64,7 +64,7 @@ type Options struct {
 	LoginsAt int           `json:"logins_at_once"`   // in flight at most, each process
 	LoginFor time.Duration `json:"login_timeout_ns"` // of one login
 	PerSec   float64       `json:"ramp_per_second"`  // logins begun a second; 0: no bound
-	Ahead    int64         `json:"ahead_bytes"`      // records sealed before they are due, each process
+	Ahead    int64         `json:"ahead_bytes"`      // records sealed before they are due
 	Sampled  int           `json:"sampled"`          // every n-th record is opened whole; 1: all
 	FastLog  string        `json:"fast_start"`       // auto or off
 	X25519   bool          `json:"x25519,omitempty"` // key exchange without post-quantum share

@@ -20,6 +20,7 @@ func MergeRamp(parts []*RampResult) *RampResult {
 		sum.Failures.Merge(p.Failures)
 		mergeHist(&sum.Login, p.Login)
 		sum.Relays = append(sum.Relays, p.Relays...)
+		sum.KernelBytes += p.KernelBytes
 		sum.Processes += p.Processes
 		why = append(why, p.Why)
 		sum.Partial = sum.Partial || p.Partial

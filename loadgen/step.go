@@ -15,7 +15,8 @@ type Step struct {
 	Busy bool `json:"busy,omitempty"`
 }
 
-// StepResult is what came of a Step. Rates and latencies are of the window, books of the whole step.
+// StepResult is what came of a Step. Rates and latencies are of the window, books of the whole
+// step.
 type StepResult struct {
 	Step    Step          `json:"step"`
 	Began   time.Time     `json:"began"`
@@ -141,6 +142,8 @@ type RelayUse struct {
 	PID      int   `json:"pid"`
 	CPU      CPU   `json:"cpu"`
 	RSSBytes int64 `json:"rss_bytes"` // at the end
+	// GrewBytes is what that is more than at the beginning.
+	GrewBytes int64 `json:"grew_bytes"`
 }
 
 // STUNResult is what came of binding requests in the window.
@@ -153,13 +156,16 @@ type STUNResult struct {
 
 // RampResult is what logging in took.
 type RampResult struct {
-	Clients   int           `json:"clients"`
-	Wanted    int           `json:"wanted"`
-	Took      time.Duration `json:"took_ns"`
-	Failures  Failures      `json:"failures,omitempty"`
-	Login     *Hist         `json:"login_ns,omitempty"` // from connect to ServerInfo
-	Relays    []RelayUse    `json:"relays,omitempty"`
-	Processes int           `json:"processes"`
-	Why       string        `json:"why,omitempty"` // there is more than one process
-	Partial   bool          `json:"partial,omitempty"`
+	Clients  int           `json:"clients"`
+	Wanted   int           `json:"wanted"`
+	Took     time.Duration `json:"took_ns"`
+	Failures Failures      `json:"failures,omitempty"`
+	Login    *Hist         `json:"login_ns,omitempty"` // from connect to ServerInfo
+	Relays   []RelayUse    `json:"relays,omitempty"`
+	// KernelBytes is what sockets took more at the end, in slabs and buffers, of both ends of each
+	// connection to this machine; 0: not known.
+	KernelBytes int64  `json:"kernel_bytes,omitempty"`
+	Processes   int    `json:"processes"`
+	Why         string `json:"why,omitempty"` // there is more than one process
+	Partial     bool   `json:"partial,omitempty"`
 }

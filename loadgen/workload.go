@@ -105,8 +105,8 @@ type Churn struct {
 	PerSecond float64 `json:"per_second"`
 }
 
-// Cut resets the connections of a part of the idle clients at once and lets all of them log in again
-// as fast as they are let.
+// Cut resets the connections of a part of the idle clients at once and lets all of them log in
+// again as fast as they are let.
 type Cut struct {
 	After time.Duration `json:"after_ns"` // from the start of the measured window
 	Share float64       `json:"share"`    // of the idle clients, 0 to 1

@@ -123,9 +123,9 @@ func relayStats(ctx context.Context, targets []loadgen.Target) func() view.Relay
 			if err != nil {
 				continue
 			}
-			s.Connections += m.Connections
-			s.PacketsIn += m.PacketsReceived
-			s.PacketsOut += m.PacketsSent
+			s.Connections += int(max(m.Connections, 0))
+			s.PacketsIn += uint64(max(m.Received, 0))
+			s.PacketsOut += uint64(max(m.Sent, 0))
 			for reason, n := range m.Dropped {
 				if s.Dropped == nil {
 					s.Dropped = map[string]uint64{}

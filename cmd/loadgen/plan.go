@@ -1,21 +1,16 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 	"derpd/loadgen/plan"
-	"derpd/loadgen/plotting"
 	"derpd/loadgen/report"
-	"derpd/loadgen/units"
 	"derpd/loadgen/workloads"
 )
 
@@ -110,7 +105,7 @@ func pidsOf(job *loadgen.Job) (pids []int) {
 	return pids
 }
 
-// sections are the parts of a report that other rooms know how to show.
+// sections are the parts of a report that belong to its kind.
 func sections(r *report.Report) []report.Section {
 	if len(r.Plan) == 0 {
 		return nil
@@ -119,48 +114,5 @@ func sections(r *report.Report) []report.Section {
 	if err := json.Unmarshal(r.Plan, &result); err != nil {
 		return []report.Section{{Title: "Plan", Lines: []string{"It cannot be read: " + err.Error()}}}
 	}
-	var b strings.Builder
-	if err := result.Text(&b); err != nil {
-		return nil
-	}
-	return []report.Section{{Title: "Plan",
-		Items:  strings.Split(strings.TrimRight(b.String(), "\n"), "\n"),
-		Charts: planCharts(&result)}}
-}
-
-// planCharts are latency and delivery over load, with what was found in them.
-func planCharts(r *plan.Result) []plotting.Chart {
-	rows := slices.SortedFunc(slices.Values(r.Steps), func(a, b plan.Row) int {
-		return cmp.Compare(a.Rate, b.Rate)
-	})
-	line := func(name string, value func(*plan.Row) float64) plotting.Series {
-		s := plotting.Series{Name: name, Markers: true}
-		for i := range rows {
-			s.Points = append(s.Points, plotting.Point{X: rows[i].Rate, Y: value(&rows[i])})
-		}
-		return s
-	}
-	var marks []plotting.Mark
-	for _, k := range []struct {
-		at   float64
-		name string
-	}{{r.Planned.Rate, "planned"}, {r.Latency.Rate, "in time"}, {r.Throughput.Rate, "delivered"}} {
-		if k.at > 0 {
-			marks = append(marks, plotting.Mark{At: k.at, Label: k.name})
-		}
-	}
-	offered := plotting.Axis{Label: "packets due a second", Zero: true}
-	return []plotting.Chart{
-		{Title: "Latency over load", X: offered, MarksX: marks,
-			MarksY: []plotting.Mark{{At: float64(r.Goal.P99), Label: "bound"}},
-			Y:      plotting.Axis{Label: "from due time", Scale: plotting.Log, Format: units.Nanos},
-			Series: []plotting.Series{
-				line("p50", func(w *plan.Row) float64 { return float64(w.P50) }),
-				line("p99", func(w *plan.Row) float64 { return float64(w.P99) })}},
-		{Title: "Delivered over load", X: offered, MarksX: marks,
-			Y: plotting.Axis{Label: "packets a second", Zero: true},
-			Series: []plotting.Series{
-				line("due", func(w *plan.Row) float64 { return w.Due }),
-				line("delivered", func(w *plan.Row) float64 { return w.Delivered })}},
-	}
+	return report.PlanSections(&result)
 }

@@ -39,8 +39,8 @@ const (
 
 // targets are the relays of a command: those of its arguments, or started ones. stop ends the
 // latter.
-func (f *targetFlags) targets(ctx context.Context, args []string) (all []loadgen.Target, stop func(),
-	err error) {
+func (f *targetFlags) targets(ctx context.Context, args []string) (all []loadgen.Target,
+	stop func(), err error) {
 	switch {
 	case f.launch == "" && len(args) == 0:
 		return nil, nil, misuse("name the relay, host:port, or one to start with -launch")

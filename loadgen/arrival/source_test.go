@@ -43,8 +43,8 @@ func TestMeanRate(t *testing.T) {
 	}
 }
 
-// Counted over a fixed time from the start, as a step does, the rate holds as well: the beginning is
-// not special.
+// Counted over a fixed time from the start, as a step does, the rate holds as well: the beginning
+// is not special.
 func TestMeanRateFromTheStart(t *testing.T) {
 	const senders, window = 2000, int64(50 * time.Millisecond)
 	for _, a := range kinds {

@@ -168,8 +168,8 @@ func (l *loop) closed(c *client) {
 	l.lost(c)
 }
 
-// lost lets a client that is out try again: at once if it has not failed often, else never; during a
-// step after a while, as a device does.
+// lost lets a client that is out try again: at once if it has not failed often, else never; during
+// a step after a while, as a device does.
 func (l *loop) lost(c *client) {
 	switch {
 	case l.e.closing.Load():

@@ -20,7 +20,7 @@ func (x *execution) finish() {
 	for i := range groups {
 		r.Groups[i] = loadgen.GroupResult{Name: groups[i].Name, Latency: loadgen.NewHist()}
 	}
-	r.Slack.Lag = loadgen.NewHist()
+	r.Slack.Lag, r.Slack.Loops = loadgen.NewHist(), len(e.loops)
 	sent := make([]uint64, len(e.flows))
 	exposed := make([]bool, len(e.flows)) // either end may have kept packets for itself
 	var mu sync.Mutex
@@ -58,7 +58,7 @@ func (x *execution) finish() {
 	if n := delivered(r); n > 0 {
 		r.Slack.BusyNanosPerPacket = float64(busy) / float64(n)
 	}
-	r.Slack.Limited = limited(&r.Slack)
+	r.Slack.Limited = limited(&r.Slack, worstP99(r))
 }
 
 // delivered is how many packets came in the window.
@@ -117,23 +117,34 @@ func (l *loop) end() {
 	l.active = true
 }
 
-// limited says why the generator was the limit, if it was.
-func limited(s *loadgen.Slack) string {
+// worstP99 is the p99 of the group that had to wait longest.
+func worstP99(r *loadgen.StepResult) (worst time.Duration) {
+	for i := range r.Groups {
+		worst = max(worst, r.Groups[i].Latency.At(99))
+	}
+	return worst
+}
+
+// limited says why the generator was the limit, if it was: its loops had no time to spare, or it
+// was late by so much that the latencies are largely its own.
+func limited(s *loadgen.Slack, p99 time.Duration) string {
 	var why []string
 	if s.Idle < 1-busyLimit {
 		why = append(why, fmt.Sprintf("its loops worked %.0f %% of the time", 100*(1-s.Idle)))
 	}
-	if lag := s.Lag.At(99); lag > lagLimit {
+	if lag := s.Lag.At(99); lag > lagLimit && lag > p99/lagShare {
 		why = append(why, fmt.Sprintf("1 %% of the packets were written %v late or more", lag))
 	}
 	return strings.Join(why, "; ")
 }
 
 // disturb is what happens to idle clients while the others go on: some leave, or all are cut.
-func (x *execution) disturb(span time.Duration) {
+func (x *execution) disturb() {
 	e, w := x.e, &x.e.job.Workload
 	if w.Churn != nil {
-		x.churn += w.Churn.PerSecond * span.Seconds()
+		now := netpoll.Clock()
+		x.churn += w.Churn.PerSecond * time.Duration(now-x.churnAt).Seconds()
+		x.churnAt = now
 		if n := int(x.churn); n > 0 {
 			x.churn -= float64(n)
 			e.each(func(l *loop) { l.leave((n + l.id) / len(e.loops)) })

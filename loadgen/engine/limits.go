@@ -57,8 +57,10 @@ const (
 	pingsAtOnce = 256
 	pingWait    = 10 * time.Second
 
-	// busyLimit and lagLimit say when a generator was the limit: it had hardly an idle moment, or
-	// wrote packets late that the connection would have taken.
+	// busyLimit, lagLimit and lagShare say when a generator was the limit: it had hardly an idle
+	// moment, or it wrote packets late that the connection would have taken, by more than a moment
+	// and more than a quarter of what they then took in all.
 	busyLimit = 0.95
 	lagLimit  = 2 * time.Millisecond
+	lagShare  = 4
 )

@@ -101,7 +101,8 @@ func (l *loop) message(c *client, dst, plain []byte) []byte {
 	return dst
 }
 
-// fill seals ahead for one sender, at most max writes, and tells whether there may be room for more.
+// fill seals ahead for one sender, at most max writes, and tells whether there may be room for
+// more.
 func (l *loop) fill(s *sender, now int64, most int) bool {
 	if s.c.phase != phaseOpen || len(s.c.ctl) > 0 {
 		return false

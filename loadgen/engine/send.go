@@ -271,7 +271,7 @@ func (l *loop) refuse(s *sender) (records int, final bool) {
 			w := &b.writes[i]
 			records += int(w.records)
 			final = final || w.final
-			if l.run != nil && w.due != 0 {
+			if l.run != nil && w.due != 0 && w.due < l.run.until {
 				l.notAccepted(&s.streams[w.stream], w.due, uint64(w.packets))
 			}
 		}

@@ -184,8 +184,9 @@ type execution struct {
 	cpu     loadgen.CPU
 	cpuAt   [2]loadgen.CPU
 	busyAt  [2]int64
-	stopped bool // by the context
-	churn   float64
+	stopped bool    // by the context
+	churn   float64 // clients that are still to leave
+	churnAt int64   // when that was counted
 	cutDone bool
 }
 
@@ -193,6 +194,7 @@ type execution struct {
 func (x *execution) send(ctx context.Context) {
 	e, r := x.e, &x.run
 	e.progress.enter(loadgen.PhaseWarm, r.step.Warm)
+	x.churnAt = r.start
 	if !x.sleepUntil(ctx, r.from) {
 		return
 	}
@@ -227,7 +229,7 @@ func (x *execution) sleepUntil(ctx context.Context, at int64) bool {
 			x.stopped = true
 			return false
 		case <-time.After(span):
-			x.disturb(span)
+			x.disturb()
 		}
 	}
 }

@@ -102,6 +102,11 @@ func TestFleetOfThree(t *testing.T) {
 			t.Errorf("parts began at %q, asked at %d", step.Notes["start"], before)
 		}
 	}
+	start := monotonic() + int64(50*time.Millisecond)
+	step, err := f.StepAt(t.Context(), testStep, start)
+	if err != nil || step.Notes["start"] != fmt.Sprint(start) {
+		t.Errorf("to begin at %d: %+v, %v", start, step, err)
+	}
 	if err := f.Close(); err != nil {
 		t.Error(err)
 	}

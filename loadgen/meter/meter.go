@@ -39,12 +39,16 @@ func New(inner loadgen.Fleet, job loadgen.Job) *Fleet {
 
 // Ramp implements loadgen.Fleet.
 func (f *Fleet) Ramp(ctx context.Context) (*loadgen.RampResult, error) {
-	before := f.use()
+	before, kernel := f.use(), kernelBytes()
 	r, err := f.Fleet.Ramp(ctx)
-	if err == nil {
-		r.Relays = since(f.use(), before)
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	r.Relays = since(f.use(), before)
+	if now := kernelBytes(); len(f.pids) > 0 && kernel > 0 && now > kernel {
+		r.KernelBytes = now - kernel
+	}
+	return r, nil
 }
 
 // Step implements loadgen.Fleet.
@@ -145,12 +149,23 @@ func (f *Fleet) use() (all []loadgen.RelayUse) {
 	return all
 }
 
+// kernelBytes is what the sockets of this machine take; 0 if that cannot be told from the rest.
+func kernelBytes() int64 {
+	k, err := host.ReadKernel()
+	slabs, exact := k.Sockets()
+	if err != nil || !exact {
+		return 0
+	}
+	return slabs + k.TCPBytes
+}
+
 // since is what was used between two readings.
 func since(after, before []loadgen.RelayUse) (all []loadgen.RelayUse) {
 	for _, a := range after {
 		for _, b := range before {
 			if a.PID == b.PID {
 				a.CPU = a.CPU.Sub(b.CPU)
+				a.GrewBytes = a.RSSBytes - b.RSSBytes
 				all = append(all, a)
 			}
 		}

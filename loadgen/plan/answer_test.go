@@ -23,6 +23,9 @@ func TestCosts(t *testing.T) {
 	if m.FilesBase != simFiles || m.FilesClient != 1 || m.FilesMax != simFilesMax {
 		t.Errorf("files: %+v", m)
 	}
+	if want := simLoad * res.Planned.Rate; !near(float64(m.Load), want, 0.01) {
+		t.Errorf("the planned load takes %d bytes, want %.0f", m.Load, want)
+	}
 	l := res.Logins
 	if !near(l.CPUMicros, 800, 0.01) || !near(l.PerSecond, 1000, 0.01) || !l.Extrapolated ||
 		!near(l.Planned, 0.8*simProcs*1e6/800, 0.01) || l.P99 < 10*time.Millisecond {
@@ -63,8 +66,8 @@ func TestWithoutGauge(t *testing.T) {
 			!res.Logins.AtLeast || res.Planned.Rate == 0 || res.Hosts.Binding != Packets {
 			t.Errorf("%s: memory %+v, logins %+v, hosts %+v", name, res.Memory, res.Logins, res.Hosts)
 		}
-		said := strings.Contains(strings.Join(res.Notes, "\n"), "cannot be read: no such process")
-		if said != (name == "blind") {
+		said := strings.Count(strings.Join(res.Notes, "\n"), "cannot be read: no such process")
+		if said != map[string]int{"none": 0, "blind": 1}[name] {
 			t.Errorf("%s: notes %q", name, res.Notes)
 		}
 	}
@@ -182,6 +185,8 @@ func TestAdvice(t *testing.T) {
 			[]string{"LimitNOFILE=126000"}},
 		{func(r *Result) { r.Machine.Limits.FileMax = 100_500 },
 			[]string{"sysctl -w fs.file-max=126000"}},
+		{func(r *Result) { r.Machine.Limits.FileMax, r.Memory.FilesClient = 100_500, 0.001 },
+			[]string{"sysctl -w fs.file-max=126000"}}, // io_uring's files are files as well
 		{func(r *Result) { r.Machine.Limits.SomaxConn = 4096 },
 			[]string{"sysctl -w net.core.somaxconn=8192"}},
 		{func(r *Result) { r.Machine.Limits.SYNBacklog = 128 },

@@ -48,6 +48,9 @@ const (
 	kneeRatio  = 1.08
 	// votesFew is the budget below which a single step decides.
 	votesFew = 30 * time.Second
+	// disturbedMin is the share of all processors that others have to use in a step for its
+	// failure to be pardoned; interrupts that nobody is charged for stay below it.
+	disturbedMin = 0.2
 	// deliveredMin is the share of what was due that a relay which keeps up delivers.
 	deliveredMin = 0.999
 	// edgeMax is how much longer the queue may be at the end of a window than at its start: what

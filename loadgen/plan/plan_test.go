@@ -32,10 +32,18 @@ func plan(t *testing.T, s *sim, g Goal, o Options) *Result {
 	if err := res.Text(&text); err != nil {
 		t.Fatal(err)
 	}
-	if t.Failed() || testing.Verbose() {
+	if testing.Verbose() {
 		t.Log("\n" + text.String())
 	}
 	return res
+}
+
+// The test's own arithmetic: the model's p99 at its knee is the bound.
+func TestModel(t *testing.T) {
+	s := newSim(70_000)
+	if got := s.p99(s.kneeAt(goal.P99)); !near(float64(got), float64(goal.P99), 0.001) {
+		t.Errorf("p99 at the knee: %v", got)
+	}
 }
 
 // near tells whether a is within a share of b.
@@ -46,7 +54,7 @@ func near(a, b, share float64) bool { return math.Abs(a-b) <= share*b }
 func TestFindsKnees(t *testing.T) {
 	for _, mu := range []float64{900, 20_000, 105_000, 430_000} {
 		for _, flat := range []bool{true, false} {
-			for seed := range uint64(5) {
+			for seed := range uint64(3) {
 				s := newSim(mu)
 				s.flat, s.rng = flat, rand.New(rand.NewPCG(seed, 7))
 				s.noise = 0.02
@@ -73,7 +81,8 @@ func TestFindsKnees(t *testing.T) {
 // What a plan promises must hold: longer runs at 80 % of the planned load meet the planned p99,
 // five of five, also where steps differ by 15 % and some of them stall.
 func TestPromiseHolds(t *testing.T) {
-	for seed := range uint64(20) {
+	promised := 0
+	for seed := range uint64(10) {
 		s := newSim(100_000)
 		s.rng = rand.New(rand.NewPCG(seed, 3))
 		s.noise, s.stall = 0.15, 0.05
@@ -82,7 +91,10 @@ func TestPromiseHolds(t *testing.T) {
 		if res.Planned.Rate < 0.4*s.kneeAt(10*time.Millisecond) {
 			t.Errorf("seed %d: planned %.0f is too careful", seed, res.Planned.Rate)
 		}
-		s.stall /= 30 // of a longer run a stall is a smaller part
+		if res.Planned.P99 == 0 {
+			continue
+		}
+		promised++
 		for range 5 {
 			run, err := s.Step(t.Context(), loadgen.Step{Rate: 0.8 * res.Planned.Rate,
 				Window: 30 * time.Second})
@@ -94,6 +106,9 @@ func TestPromiseHolds(t *testing.T) {
 					p99, res.Planned.Rate, res.Planned.P99, res.Planned.Seen, res.Planned.Spread)
 			}
 		}
+	}
+	if promised < 9 {
+		t.Errorf("%d of 10 plans promise something", promised)
 	}
 }
 
@@ -225,6 +240,21 @@ func TestWrongDeliveryEndsThePlan(t *testing.T) {
 	}
 }
 
+// Nobody logged in, and the fleet does not call it an error.
+func TestNobodyComesIn(t *testing.T) {
+	s := newSim(50_000)
+	p := s.planner(goal, Options{})
+	open := p.Open
+	p.Open = func(w loadgen.Workload) (loadgen.Fleet, error) {
+		f, err := open(w)
+		s.wanted = 0
+		return f, err
+	}
+	if res, err := p.Run(t.Context()); err == nil || s.closed != 1 {
+		t.Errorf("%+v, %v", res, err)
+	}
+}
+
 func TestStopped(t *testing.T) {
 	s := newSim(50_000)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -257,6 +287,51 @@ func TestOneBadStep(t *testing.T) {
 	}
 	if res.Steps[1].Carried {
 		t.Error("the hiccup was not seen")
+	}
+}
+
+// Steps in which others had the machine do not count against the relay, if it does better without.
+func TestPardonsDisturbedSteps(t *testing.T) {
+	for seed := range uint64(10) {
+		s := newSim(100_000)
+		s.rng, s.noise, s.disturbed = rand.New(rand.NewPCG(seed, 5)), 0.02, 0.2
+		res := plan(t, s, goal, Options{})
+		if !near(res.Throughput.Rate, s.mu, 0.15) ||
+			!near(res.Latency.Rate, s.kneeAt(goal.P99), 0.15) {
+			t.Errorf("seed %d: throughput %+v, latency %+v", seed, res.Throughput, res.Latency)
+		}
+	}
+}
+
+// Where even the verification fails again and again, nothing is promised.
+func TestNothingHolds(t *testing.T) {
+	s := newSim(100_000)
+	s.tires = s.now.Add(40 * time.Second)
+	res := plan(t, s, goal, Options{})
+	p := res.Planned
+	last := res.Steps[len(res.Steps)-1]
+	if p.Verified || p.P99 != 0 || p.Rate == 0 || last.Purpose != Verify || p.Rate >= last.Rate ||
+		!strings.Contains(p.Why, "did not hold") {
+		t.Errorf("planned %+v", p)
+	}
+	var text strings.Builder
+	if err := res.Text(&text); err != nil || !strings.Contains(text.String(),
+		"no p99 can be promised, NOT verified") ||
+		!strings.Contains(text.String(), "by a load that is NOT verified") {
+		t.Errorf("%v\n%s", err, text.String())
+	}
+}
+
+// When the relay gets slower towards the end, the plan steps down until it holds.
+func TestStepsDown(t *testing.T) {
+	s := newSim(100_000)
+	s.tires, s.tired = s.now.Add(40*time.Second), 0.7
+	res := plan(t, s, goal, Options{})
+	p := res.Planned
+	sure := !strings.Contains(strings.Join(res.Notes, "\n"), "is not sure")
+	if !p.Verified || p.P99 == 0 || sure != (p.P99 <= goal.P99) || !near(p.Rate, 0.8*0.8*res.Latency.Rate, 0.01) ||
+		!strings.Contains(p.Why, "stepped down") {
+		t.Errorf("latency %+v, planned %+v", res.Latency, p)
 	}
 }
 

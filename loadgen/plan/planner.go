@@ -28,6 +28,7 @@ type Options struct {
 	Workload *loadgen.Workload
 	Clients  int     // of a made workload; 0: as many as the budget and the goal allow, to 5000
 	Start    float64 // packets a second to begin with; 0: from the goal
+	Busy     bool    // as in loadgen.Step; what is planned holds for runs of the same kind
 	Machine  host.Machine
 }
 

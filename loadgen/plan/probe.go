@@ -24,6 +24,7 @@ func cost(s loadgen.Step) time.Duration { return s.Warm + s.Window + s.Drain }
 func (r *run) probe(ctx context.Context, why Purpose, rate float64, window time.Duration,
 	end time.Time) *Row {
 	s := step(rate, window)
+	s.Busy = r.Options.Busy
 	if r.over != nil || r.clock().Add(cost(s)).After(end) {
 		return nil
 	}

@@ -59,6 +59,7 @@ type Beyond struct {
 type Planned struct {
 	Rate float64 `json:"rate"`
 	// P99 is what is promised: not exceeded by a run at this load, by what was seen and its spread.
+	// 0: nothing can be promised.
 	P99     time.Duration `json:"p99_ns"`
 	Seen    time.Duration `json:"p99_seen_ns"` // of all steps near this load together
 	Spread  float64       `json:"spread"`      // standard deviation of ln(p99) over equal steps

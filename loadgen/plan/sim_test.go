@@ -30,9 +30,12 @@ type sim struct {
 	dies      time.Time // after that no client is there and none comes back; zero: never
 	breaksAt  float64   // packets a second at which clients are lost; they do come back
 	vanish    bool      // nothing is ever delivered
+	tires     time.Time // after that μ is only a share, tired, of itself; zero: never
+	tired     float64
 	wrong     bool
 
-	others float64 // share of the machine that others use
+	others    float64 // share of the machine that others use
+	disturbed float64 // share of steps in which others take most of it
 
 	wanted, clients int
 	cpu             loadgen.CPU
@@ -50,7 +53,9 @@ func newSim(mu float64) *sim {
 }
 
 const (
+	stall        = 150 * time.Millisecond
 	simBase      = 15 << 20
+	simLoad      = 100  // bytes of the relay for each packet a second
 	simClient    = 7000 // bytes of the relay
 	simSlab      = 3000 // bytes of the kernel, each end
 	simTCP       = 500  // likewise
@@ -116,8 +121,17 @@ func (s *sim) pass(d, cpu time.Duration) {
 
 func (s *sim) Step(_ context.Context, step loadgen.Step) (*loadgen.StepResult, error) {
 	s.steps = append(s.steps, step)
+	s.rss = simBase + int64(s.clients)*simClient + simLoad*int64(step.Rate)
 	seconds := step.Window.Seconds()
 	mu := s.mu * math.Exp(s.noise*s.rng.NormFloat64())
+	if !s.tires.IsZero() && s.now.After(s.tires) {
+		mu *= s.tired
+	}
+	if s.disturbed > 0 {
+		if s.others = 0; s.rng.Float64() < s.disturbed {
+			s.others, mu = 0.6, mu*0.3
+		}
+	}
 	rho := step.Rate / mu
 	delivered := min(step.Rate, mu)
 	mean := float64(s.turn) * rho / (2 * (1 - rho))
@@ -147,21 +161,21 @@ func (s *sim) Step(_ context.Context, step loadgen.Step) (*loadgen.StepResult, e
 		res.Failures.Add(loadgen.FailReset, uint64(s.wanted-s.clients), "connection reset by peer")
 	}
 	g := loadgen.GroupResult{Name: "talk", Due: uint64(step.Rate * seconds),
-		Delivered: uint64(delivered * seconds), Latency: s.latencies(delivered*seconds, mean)}
+		Delivered: uint64(delivered * seconds), Latency: s.latencies(delivered*seconds, mean, seconds)}
 	res.Groups = []loadgen.GroupResult{g}
 	res.Books = loadgen.Books{Due: g.Due, Sent: g.Due, Delivered: g.Delivered}
 	return res, nil
 }
 
 // latencies draws as many as can be told apart, from a step whose level is its own.
-func (s *sim) latencies(n, mean float64) *loadgen.Hist {
+func (s *sim) latencies(n, mean, seconds float64) *loadgen.Hist {
 	h := loadgen.NewHist()
 	level := math.Exp(s.noise * s.rng.NormFloat64())
 	stalled := s.rng.Float64() < s.stall
-	for range min(int(n), 3000) {
+	for range min(int(n), int(1500*seconds)) {
 		d := time.Duration(level * (float64(s.floor) + mean*s.rng.ExpFloat64()))
-		if stalled && s.rng.Float64() < 0.1 {
-			d += time.Duration(s.rng.Float64() * float64(150*time.Millisecond))
+		if stalled && s.rng.Float64() < stall.Seconds()/seconds {
+			d += time.Duration(s.rng.Float64() * float64(stall))
 		}
 		h.Record(d)
 	}

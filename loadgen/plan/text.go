@@ -85,8 +85,12 @@ func (r *Result) textFindings(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "logins: %s\n", r.Logins.Why)
 	p := &r.Planned
-	fmt.Fprintf(b, "planned load of a host: %s%.0f packets/s, p99 within %v", atLeast(p.AtLeast),
-		p.Rate, p.P99)
+	fmt.Fprintf(b, "planned load of a host: %s%.0f packets/s", atLeast(p.AtLeast), p.Rate)
+	if p.P99 > 0 {
+		fmt.Fprintf(b, ", p99 within %v", p.P99)
+	} else {
+		b.WriteString(", no p99 can be promised")
+	}
 	if p.Verified {
 		fmt.Fprintf(b, ", verified for %v", p.VerifiedFor.Round(time.Second))
 	} else {
@@ -106,8 +110,12 @@ func atLeast(is bool) string {
 func (r *Result) textHosts(b *strings.Builder) {
 	h := &r.Hosts
 	if h.Count > 0 {
-		fmt.Fprintf(b, "\nhosts like this one: %d, each for %d clients and %.0f packets/s; %s decide\n",
+		fmt.Fprintf(b, "\nhosts like this one: %d, each for %d clients and %.0f packets/s; %s decide",
 			h.Count, h.Clients, h.Packets, h.Binding)
+		if h.Binding == Packets && !r.Planned.Verified {
+			b.WriteString(", by a load that is NOT verified")
+		}
+		b.WriteByte('\n')
 	}
 	for _, n := range h.Needs {
 		most := ""

@@ -32,14 +32,10 @@ func (r *run) verify(ctx context.Context) {
 	}
 	p.AtLeast = knee.AtLeast
 	p.Why = fmt.Sprintf("%g of the knee of %s", r.res.Safety, of)
-	rate := r.res.Safety * knee.Rate
-	end := r.ends.Add(-cost(step(rate, r.verifyFor())))
-	for _, near := range []float64{1, downFactor, 1} {
-		r.probe(ctx, Repeat, math.Floor(near*rate), r.window, end)
-	}
-	for {
+	rate, window := r.repeat(ctx, r.res.Safety*knee.Rate), r.verifyFor()
+	for ; ; window = max(r.verifyFor()/2, verifyMin) {
 		p.Rate = math.Floor(rate)
-		row := r.longer(ctx, p.Rate)
+		row := r.longer(ctx, p.Rate, window)
 		r.promise()
 		if row == nil {
 			p.Why += "; not verified: "
@@ -65,10 +61,26 @@ func (r *run) verify(ctx context.Context) {
 	}
 }
 
-// longer runs the verification, as long as it may be and the time allows.
-func (r *run) longer(ctx context.Context, rate float64) *Row {
+// repeat runs short steps near a load for their spread, and steps down at once if two of three
+// fail.
+func (r *run) repeat(ctx context.Context, rate float64) float64 {
+	end := r.ends.Add(-cost(step(rate, r.verifyFor())))
+	for rate > rateMin {
+		o, settled := r.decide(ctx, r.latency(), Repeat, math.Floor(rate), end)
+		if !settled || o == passes {
+			break
+		}
+		r.res.Planned.Why += fmt.Sprintf("; stepped down from %s", r.cite(math.Floor(rate)))
+		rate *= downFactor
+	}
+	r.probe(ctx, Repeat, math.Floor(downFactor*rate), r.window, end)
+	return rate
+}
+
+// longer runs the verification, as long as it shall be or the time allows.
+func (r *run) longer(ctx context.Context, rate float64, window time.Duration) *Row {
 	spare := cost(step(rate, verifyMax)) - verifyMax
-	window := min(r.verifyFor(), (r.left() - spare).Truncate(100*time.Millisecond))
+	window = min(window, (r.left() - spare).Truncate(100*time.Millisecond))
 	if window < verifyMin {
 		return nil
 	}
@@ -88,8 +100,7 @@ func (r *run) stepsDown(p *Planned, row *Row, held bool) bool {
 			"there was no time to verify less", row.Rate, row.Window.Round(time.Millisecond),
 			100*row.share(), row.P99.Round(time.Microsecond))
 		// Nobody has seen the next lower one hold, but planning with this one would be wrong.
-		p.Rate = math.Floor(p.Rate * downFactor)
-		r.promise()
+		p.Rate, p.P99 = math.Floor(p.Rate*downFactor), 0
 	default:
 		p.Why += fmt.Sprintf("; stepped down from %.0f/s, where a step of %v had p99 %v, "+
 			"%.2f %% delivered", row.Rate, row.Window.Round(time.Millisecond),
@@ -104,7 +115,7 @@ func (r *run) promise() {
 	all := loadgen.NewHist()
 	p.Repeats, p.Seen = 0, 0
 	for _, row := range r.at(nearMin*p.Rate, p.Rate) {
-		if !row.Carried {
+		if row.Lost != "" {
 			continue
 		}
 		p.Repeats++

@@ -40,56 +40,63 @@ func memoryChart(points []MemoryPoint) plotting.Chart {
 		Series: []plotting.Series{user, both}}
 }
 
-// load is what a step offered, in packets a second.
-func load(s *loadgen.StepResult) float64 {
-	if s.Window <= 0 {
-		return 0
-	}
-	return float64(whole(s).Due) / s.Window.Seconds()
+// measured is a step with its groups added up, which is not cheap.
+type measured struct {
+	*loadgen.StepResult
+	whole loadgen.GroupResult
+}
+
+// rate is n packets of the window, a second.
+func (m *measured) rate(n uint64) float64 {
+	return float64(n) / max(m.Window.Seconds(), 1e-9)
+}
+
+// load is what the step offered, in packets a second.
+func (m *measured) load() float64 { return m.rate(m.whole.Due) }
+
+// at is a percentile of latency.
+func (m *measured) at(percent float64) float64 { return float64(m.whole.Latency.At(percent)) }
+
+// each is processor time a packet. Without packets it is no number, and is left out.
+func (m *measured) each(cpu loadgen.CPU) float64 {
+	return float64(cpu.Sum()) / float64(m.whole.Delivered)
 }
 
 // loadCharts are latency, throughput and processor time over load.
-func loadCharts(steps []*loadgen.StepResult) []plotting.Chart {
-	steps = slices.SortedStableFunc(slices.Values(steps), func(a, b *loadgen.StepResult) int {
-		return cmp.Compare(load(a), load(b))
-	})
+func loadCharts(results []*loadgen.StepResult) []plotting.Chart {
+	var steps []measured
+	for _, s := range results {
+		steps = append(steps, measured{s, whole(s)})
+	}
+	slices.SortStableFunc(steps, func(a, b measured) int { return cmp.Compare(a.load(), b.load()) })
 	offered := plotting.Axis{Label: "packets due a second", Zero: true}
-	over := func(name string, value func(*loadgen.StepResult) float64) plotting.Series {
+	over := func(name string, value func(*measured) float64) plotting.Series {
 		line := plotting.Series{Name: name, Markers: true}
-		for _, s := range steps {
-			line.Points = append(line.Points, plotting.Point{X: load(s), Y: value(s)})
+		for i := range steps {
+			line.Points = append(line.Points,
+				plotting.Point{X: steps[i].load(), Y: value(&steps[i])})
 		}
 		return line
 	}
-	at := func(percent float64) func(*loadgen.StepResult) float64 {
-		return func(s *loadgen.StepResult) float64 { return float64(whole(s).Latency.At(percent)) }
-	}
-	rate := func(n func(loadgen.GroupResult) uint64) func(*loadgen.StepResult) float64 {
-		return func(s *loadgen.StepResult) float64 {
-			return float64(n(whole(s))) / max(s.Window.Seconds(), 1e-9)
-		}
-	}
-	all := over("due", load)
-	all.Markers, all.Dashed = false, true
-	cpu := func(t func(*loadgen.StepResult) loadgen.CPU) func(*loadgen.StepResult) float64 {
-		return func(s *loadgen.StepResult) float64 {
-			// Without packets it is no number, and is left out.
-			return float64(t(s).Sum()) / float64(whole(s).Delivered)
-		}
-	}
+	due := over("due", (*measured).load)
+	due.Markers, due.Dashed = false, true
 	return []plotting.Chart{
 		{Title: "Latency over load", X: offered,
-			Y:      plotting.Axis{Label: "from due time", Scale: plotting.Log, Format: units.Nanos},
-			Series: []plotting.Series{over("p50", at(50)), over("p99", at(99)), over("p99.9", at(99.9))}},
+			Y: plotting.Axis{Label: "from due time", Scale: plotting.Log, Format: units.Nanos},
+			Series: []plotting.Series{
+				over("p50", func(m *measured) float64 { return m.at(50) }),
+				over("p99", func(m *measured) float64 { return m.at(99) }),
+				over("p99.9", func(m *measured) float64 { return m.at(99.9) })}},
 		{Title: "Throughput over load", X: offered,
 			Y: plotting.Axis{Label: "packets a second", Zero: true},
-			Series: []plotting.Series{all,
-				over("sent", rate(func(g loadgen.GroupResult) uint64 { return g.Sent })),
-				over("delivered", rate(func(g loadgen.GroupResult) uint64 { return g.Delivered }))}},
+			Series: []plotting.Series{due,
+				over("sent", func(m *measured) float64 { return m.rate(m.whole.Sent) }),
+				over("delivered", func(m *measured) float64 { return m.rate(m.whole.Delivered) })}},
 		{Title: "CPU a packet over load", X: offered,
 			Y: plotting.Axis{Label: "CPU a packet", Zero: true, Format: units.Nanos},
-			Series: []plotting.Series{over("relay", cpu(relayCPU)), over("loadgen",
-				cpu(func(s *loadgen.StepResult) loadgen.CPU { return s.Slack.CPU }))}},
+			Series: []plotting.Series{
+				over("relay", func(m *measured) float64 { return m.each(relayCPU(m.StepResult)) }),
+				over("loadgen", func(m *measured) float64 { return m.each(m.Slack.CPU) })}},
 	}
 }
 

@@ -80,6 +80,16 @@ func TestUnwritableLeavesWhatWas(t *testing.T) {
 		t.Errorf("the old report is %q, %v", b, err)
 	}
 
+	if err := WriteFile(path, func(w io.Writer) error {
+		_, err := io.WriteString(w, "new")
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(path); string(b) != "new" {
+		t.Errorf("the new report is %q, %v", b, err)
+	}
+
 	path = filepath.Join(dir, "no", "run.json")
 	err = Write(path, sample(1))
 	want := "cannot write the report " + path + ": no such file or directory"

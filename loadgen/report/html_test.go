@@ -70,7 +70,8 @@ func TestPageEscapesWhatComesFromOutside(t *testing.T) {
 	r.Incidents = []string{evil}
 	r.Steps[1].Slack.Limited = evil
 	Judge(r)
-	got := page1(t, r, Section{Title: evil, Lines: []string{evil}})
+	got := page1(t, r, Section{Title: evil, Lines: []string{evil}, Charts: []plotting.Chart{
+		{Title: evil, Series: []plotting.Series{{Name: evil, Points: []plotting.Point{{X: 1, Y: 2}}}}}}})
 	if strings.Contains(got, "<script") {
 		t.Error("a script from outside is on the page")
 	}

@@ -7,6 +7,8 @@ const (
 	textColumnsMax = 100
 	// nameColumnsMax cuts names in tables, so that a table of text fits textColumnsMax.
 	nameColumnsMax = 20
+	// factColumnsMax cuts the names of facts, of which the longest are lines of a configuration.
+	factColumnsMax = 42
 	// stepChartsMax is how many steps of a page have charts of their own; a plan may have dozens,
 	// and the JSON has them all.
 	stepChartsMax = 12

@@ -20,15 +20,18 @@ func machine(i int) *Report {
 func TestMergeAddsUp(t *testing.T) {
 	a, b, c := machine(1), machine(2), machine(3)
 	before := string(text(t, a))
-	// The relay dropped 330 packets, and each machine has read all of its counters; c read a
+	// The relay dropped 330 packets, and each machine has read all of its counters; b read a
 	// moment later, when there was one more.
 	for _, r := range []*Report{a, b, c} {
 		for _, s := range r.Steps {
 			s.Books.Dropped = map[string]uint64{"queue_head": 300, "gone": 29}
 		}
 	}
-	for _, s := range c.Steps {
+	for _, s := range b.Steps {
 		s.Books.Dropped["gone"] = 30
+	}
+	for _, s := range c.Steps { // a moment earlier
+		s.Books.Dropped["gone"] = 28
 	}
 	b.Incidents = []string{"the metrics were late"}
 	merged, err := Merge([]*Report{a, b, c})
@@ -48,7 +51,7 @@ func TestMergeAddsUp(t *testing.T) {
 				want.Count())
 		}
 	}
-	if merged.Ramp.Clients != 6000 || !merged.Time.Equal(c.Time) || len(merged.Merged) != 3 {
+	if merged.Ramp.Clients != 6000 || s.Clients != 6000 || !merged.Time.Equal(c.Time) || len(merged.Merged) != 3 {
 		t.Errorf("clients %d, time %v, %d origins", merged.Ramp.Clients, merged.Time,
 			len(merged.Merged))
 	}

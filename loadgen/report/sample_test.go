@@ -11,6 +11,10 @@ import (
 
 // times fills a histogram with n times around a median, with a long tail; the same for each seed.
 func times(seed uint64, n int, median time.Duration) *loadgen.Hist {
+	key := [3]int64{int64(seed), int64(n), int64(median)}
+	if h := made[key]; h != nil {
+		return h.Clone()
+	}
 	r := rand.New(rand.NewPCG(seed, 1))
 	h := loadgen.NewHist()
 	for range n {
@@ -20,8 +24,12 @@ func times(seed uint64, n int, median time.Duration) *loadgen.Hist {
 		}
 		h.Record(time.Duration(d))
 	}
+	made[key] = h.Clone()
 	return h
 }
+
+// made are the histograms made before: the race detector makes that slow.
+var made = map[[3]int64]*loadgen.Hist{}
 
 // sample is a report of a run with a number of steps, each of a higher rate, in which all is well.
 func sample(steps int) *Report {
@@ -43,7 +51,9 @@ func sample(steps int) *Report {
 		},
 		Ramp: &loadgen.RampResult{Clients: 2000, Wanted: 2000, Took: 1250 * time.Millisecond,
 			Login: times(9, 2000, 3*time.Millisecond), Processes: 1,
-			Relays: []loadgen.RelayUse{{PID: 4242, RSSBytes: 12_600_000}}},
+			KernelBytes: 16_000_000,
+			Relays: []loadgen.RelayUse{{PID: 4242, RSSBytes: 12_600_000, GrewBytes: 10_400_000,
+				CPU: loadgen.CPU{User: 900 * time.Millisecond, System: 300 * time.Millisecond}}}},
 	}
 	for i := range steps {
 		r.Steps = append(r.Steps, sampleStep(r.Time, i))

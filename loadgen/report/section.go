@@ -72,7 +72,10 @@ func summary(r *Report) Section {
 func (r *Report) title() string {
 	title := "loadgen: " + cmp.Or(r.Job.Workload.Name, string(r.Kind))
 	if r.Kind == Plan {
-		title = "loadgen plan: " + r.Job.Workload.Name
+		title = "loadgen plan"
+		if r.Job.Workload.Name != "" {
+			title += ": " + r.Job.Workload.Name
+		}
 	}
 	if n := len(r.Merged); n > 0 {
 		title += fmt.Sprintf(", from %d machines", n)
@@ -115,20 +118,20 @@ func machineName(name string, m *host.Machine) string {
 // rampSection tells what logging in took.
 func rampSection(ramp *loadgen.RampResult) Section {
 	s := Section{Title: "Logging in"}
-	rate, memory := none, none
+	rate := none
 	if ramp.Took > 0 {
 		rate = units.Whole(float64(ramp.Clients) / ramp.Took.Seconds())
 	}
-	if rss := residentBytes(ramp.Relays); rss > 0 && ramp.Clients > 0 {
-		memory = units.Bytes(float64(rss) / float64(ramp.Clients))
-	}
 	s.Tables = []Table{{
 		Head: []string{"clients", "wanted", "time", "logins/s", "login p50", "p99", "max",
-			"relay memory/client", "processes"},
+			"processes"},
 		Rows: [][]string{{units.Count(ramp.Clients), units.Count(ramp.Wanted),
 			units.Time(ramp.Took), rate, latency(ramp.Login, 50), latency(ramp.Login, 99),
-			longest(ramp.Login), memory, units.Count(ramp.Processes)}},
+			longest(ramp.Login), units.Count(ramp.Processes)}},
 	}}
+	if len(ramp.Relays) > 0 && ramp.Clients > 0 {
+		s.Tables = append(s.Tables, relayRamp(ramp))
+	}
 	if ramp.Why != "" {
 		s.Notes = append(s.Notes, "several processes: "+ramp.Why)
 	}
@@ -140,6 +143,31 @@ func rampSection(ramp *loadgen.RampResult) Section {
 		s.Charts = append(s.Charts, *chart)
 	}
 	return s
+}
+
+// relayRamp tells what the clients cost the relays. Kernel memory is of both ends of a connection,
+// which are alike, and both on this machine.
+func relayRamp(ramp *loadgen.RampResult) Table {
+	var cpu loadgen.CPU
+	var grew int64
+	for _, r := range ramp.Relays {
+		cpu.User += r.CPU.User
+		cpu.System += r.CPU.System
+		grew += r.GrewBytes
+	}
+	n := float64(ramp.Clients)
+	kernel := none
+	if ramp.KernelBytes > 0 {
+		kernel = units.Bytes(float64(ramp.KernelBytes) / 2 / n)
+	}
+	return Table{
+		Head: []string{"relay", "memory", "before", "a client", "kernel, a client", "CPU a login",
+			"user", "kernel"},
+		Rows: [][]string{{"", units.Bytes(float64(residentBytes(ramp.Relays))),
+			units.Bytes(float64(residentBytes(ramp.Relays) - grew)), units.Bytes(float64(grew) / n),
+			kernel, units.Nanos(float64(cpu.Sum()) / n), units.Nanos(float64(cpu.User) / n),
+			units.Nanos(float64(cpu.System) / n)}},
+	}
 }
 
 func residentBytes(relays []loadgen.RelayUse) (sum int64) {
@@ -199,10 +227,7 @@ func verdict(r *Report) Section {
 	case ExitPartial:
 		s.Lines = []string{"PARTIAL: interrupted; what was measured passed its checks"}
 	default:
-		s.Lines = []string{"OK: every packet is accounted for, and every client answered"}
-		if len(r.Steps) == 0 {
-			s.Lines = []string{"OK"}
-		}
+		s.Lines = []string{"OK" + passed(r.Steps)}
 	}
 	if r.Partial && r.ExitCode() == ExitFailed {
 		s.Lines = append(s.Lines, "The run was interrupted.")
@@ -212,6 +237,18 @@ func verdict(r *Report) Section {
 			"no capacity of the relay.")
 	}
 	return s
+}
+
+// passed says what was checked.
+func passed(steps []*loadgen.StepResult) string {
+	asked := slices.ContainsFunc(steps, func(s *loadgen.StepResult) bool { return s.Asked > 0 })
+	switch {
+	case len(steps) == 0:
+		return ""
+	case !asked:
+		return ": every packet is accounted for"
+	}
+	return ": every packet is accounted for, and every client answered"
 }
 
 func sortedNotes(notes map[string]string) (lines []string) {

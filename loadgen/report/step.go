@@ -197,8 +197,11 @@ func stepNotes(s *loadgen.StepResult) (notes []string) {
 		slack += fmt.Sprintf(" It sent late by %s (p50), %s (p99), %s (max).",
 			latency(s.Slack.Lag, 50), latency(s.Slack.Lag, 99), longest(s.Slack.Lag))
 	}
-	notes = append(notes, slack, fmt.Sprintf("Clients at the end: %s logged in; %s of %s answered.",
-		units.Count(s.Clients), units.Count(s.Answered), units.Count(s.Asked)))
+	clients := fmt.Sprintf("Clients at the end: %s logged in", units.Count(s.Clients))
+	if s.Asked > 0 {
+		clients += fmt.Sprintf("; %s of %s answered", units.Count(s.Answered), units.Count(s.Asked))
+	}
+	notes = append(notes, slack, clients+".")
 	if s.Logins > 0 {
 		notes = append(notes, fmt.Sprintf("Logins during the step: %s.", units.Count(s.Logins)))
 	}

@@ -119,7 +119,11 @@ func (t *Table) name(cell string) string {
 
 // facts writes names and what is known of them.
 func (t *Table) facts(w io.Writer) error {
-	const nameColumns = 11
+	nameColumns := 0
+	for _, row := range t.Rows {
+		nameColumns = max(nameColumns, utf8.RuneCountInString(row[0]))
+	}
+	nameColumns = min(nameColumns, factColumnsMax) + 2
 	for _, row := range t.Rows {
 		for i, part := range wrap(strings.Join(row[1:], "  "), textColumnsMax-2-nameColumns) {
 			name := row[0]
@@ -127,7 +131,7 @@ func (t *Table) facts(w io.Writer) error {
 				name = ""
 			}
 			if _, err := fmt.Fprintf(w, "  %-*s%s\n", nameColumns,
-				fit(name, nameColumns-1), part); err != nil {
+				fit(name, nameColumns-2), part); err != nil {
 				return err
 			}
 		}

@@ -56,9 +56,10 @@ func Nanos(v float64) string {
 // Time is Nanos of a duration.
 func Time(d time.Duration) string { return Nanos(float64(d)) }
 
-// Clock writes a duration as minutes and seconds, 1:05, or hours too, 1:02:05.
+// Clock writes a duration, to the nearest second, as minutes and seconds, 1:05, or hours too,
+// 1:02:05.
 func Clock(d time.Duration) string {
-	s := int64(max(d, 0) / time.Second)
+	s := int64(max(d, 0).Round(time.Second) / time.Second)
 	two := func(n int64) string { return strconv.FormatInt(n/10, 10) + strconv.FormatInt(n%10, 10) }
 	if s >= 3600 {
 		return strconv.FormatInt(s/3600, 10) + ":" + two(s/60%60) + ":" + two(s%60)

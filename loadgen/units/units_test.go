@@ -33,6 +33,7 @@ func TestFigures(t *testing.T) {
 		{Clock(65 * time.Second), "1:05"},
 		{Clock(3725 * time.Second), "1:02:05"},
 		{Clock(-time.Second), "0:00"},
+		{Clock(2999 * time.Millisecond), "0:03"},
 		{Percent(0.4251), "42.5 %"},
 		{Percent(1), "100 %"},
 		{Digits(0.01, 3), "0.01"},

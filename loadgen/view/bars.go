@@ -3,9 +3,11 @@ package view
 import (
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
+	"github.com/vbauerster/cupwriter"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
@@ -39,8 +41,22 @@ func (t *texts) get() (clock, line string) {
 }
 
 func newBars(out io.Writer) *bars {
-	return &bars{all: mpb.New(mpb.WithOutput(out), mpb.WithAutoRefresh(),
+	w := cupwriter.New(fromFirstColumn{out}, false)
+	if f, ok := out.(*os.File); ok {
+		w.SetTermFd(int(f.Fd())) // its size
+	}
+	return &bars{all: mpb.New(mpb.WithConsoleWriter(w), mpb.WithAutoRefresh(),
 		mpb.WithRefreshRate(barsEvery), mpb.PopCompletedMode())}
+}
+
+// fromFirstColumn begins each drawing in the first column. The cursor is there, unless somebody has
+// typed: Ctrl-C leaves ^C behind.
+type fromFirstColumn struct{ out io.Writer }
+
+// Write implements io.Writer.
+func (w fromFirstColumn) Write(b []byte) (int, error) {
+	n, err := w.out.Write(append([]byte{'\r'}, b...))
+	return max(n-1, 0), err
 }
 
 // scaled is the length of a bar and how far it is: clients in a ramp, else time.
@@ -87,7 +103,9 @@ func (b *bars) begin(phase loadgen.Phase, total int64, now *texts) *mpb.Bar {
 			return clock
 		})),
 		mpb.BarExtender(figures, false),
-		mpb.BarOptional(mpb.BarRemoveOnComplete(), phase == loadgen.PhaseWarm))
+		// A warm-up that is over is of no interest: it is removed, and not left above.
+		mpb.BarOptional(mpb.BarRemoveOnComplete(), phase == loadgen.PhaseWarm),
+		mpb.BarOptional(mpb.BarNoPop(), phase == loadgen.PhaseWarm))
 }
 
 func (b *bars) end(s *status, p loadgen.Progress) {

@@ -32,8 +32,8 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
-// fakeFleet goes through its phases by the clock: 4 s to log 1,000 clients in, 1 s ready, 3 s of
-// warm-up, 10 s of traffic at 2,000 packets a second, 1 s of drain.
+// fakeFleet goes through its phases by the clock: 2 s to log 1,000 clients in, 2 s more in the
+// ramp, 1 s ready, 3 s of warm-up, 10 s of traffic at 2,000 packets a second, 1 s of drain.
 type fakeFleet struct {
 	began time.Time
 	looks int
@@ -42,7 +42,7 @@ type fakeFleet struct {
 func (f *fakeFleet) Progress() loadgen.Progress {
 	f.looks++
 	t := time.Since(f.began)
-	p := loadgen.Progress{Wanted: 1000, Clients: min(int(t/(4*time.Millisecond)), 1000)}
+	p := loadgen.Progress{Wanted: 1000, Clients: min(int(t/(2*time.Millisecond)), 1000)}
 	phases := []struct {
 		phase   loadgen.Phase
 		planned time.Duration

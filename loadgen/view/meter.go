@@ -78,7 +78,7 @@ func spark(values []float64, columns int) string {
 	b.WriteString(strings.Repeat(" ", max(columns-len(values), 0)))
 	for _, v := range values[max(len(values)-columns, 0):] {
 		i := 0
-		if top > 0 && v > 0 {
+		if v > 0 {
 			i = min(int(v/top*8), 7)
 		}
 		b.WriteString(bars[i*each : (i+1)*each])

@@ -12,6 +12,7 @@ import (
 // status tells a look at a fleet in words. Its meters carry on from look to look.
 type status struct {
 	clients, due, delivered meter
+	over                    bool // the phase: a ramp is then told by its mean rate
 }
 
 // look takes note of a progress.
@@ -28,7 +29,11 @@ func (s *status) line(p *loadgen.Progress) string {
 	switch p.Phase {
 	case loadgen.PhaseRamp, loadgen.PhaseReady:
 		add("%s of %s logged in", units.Count(p.Clients), units.Count(p.Wanted))
-		if p.Phase == loadgen.PhaseRamp {
+		switch {
+		case p.Phase == loadgen.PhaseReady:
+		case s.over && p.Since > 0:
+			add("%s/s", units.Whole(float64(p.Clients)/p.Since.Seconds()))
+		default:
 			add("%s/s", units.Whole(s.clients.perSecond()))
 		}
 	case loadgen.PhaseDrain:

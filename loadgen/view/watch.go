@@ -27,8 +27,9 @@ func Watch(ctx context.Context, out io.Writer, isTerminal bool,
 		now := time.Now()
 		next := progress()
 		if next.Phase != last.Phase {
+			s.over = true
 			v.end(&s, ended(last, next, now.Sub(looked)))
-			s = status{}
+			s.over = false
 		}
 		s.look(now, &next)
 		if next.Phase == loadgen.PhaseDone {

@@ -33,10 +33,10 @@ func TestWatchOnATerminal(t *testing.T) {
 			t.Errorf("%d updates within a second", n)
 		}
 		// Where no cursor can be moved, drawings come one below the other.
-		got := out.String()
+		got := strings.ReplaceAll(out.String(), "\r", "")
 		at := 0
 		for _, want := range []string{
-			`ramp   \[==>-+\] 0:00\n       50 of 1,000 logged in · 250/s\n`,
+			`ramp   \[======>-+\] 0:00\n       100 of 1,000 logged in · 500/s\n`,
 			`ramp   \[=+\] 0:04\n       1,000 of 1,000 logged in · 250/s\n`,
 			`warm   \[=+>-+\] 0:02 of 0:03\n       2,000/s due · 1,980/s delivered · p99 178 µs · `,
 			`steady \[=+>-+\] 0:05 of 0:10\n       2,000/s due`,
@@ -73,6 +73,15 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 			<-done
 			if took := time.Since(fleet.began); took > 12*time.Second+barsEvery {
 				t.Errorf("terminal %v: ended after %v", terminal, took)
+			}
+			// Each drawing begins in the first column, for Ctrl-C has left ^C at the cursor.
+			if s := out.String(); terminal && !strings.Contains(s, "\n\rsteady ") {
+				t.Error("a drawing begins where the cursor is")
+			}
+			// What was reached stays to be read.
+			s := out.String()
+			if last := s[strings.LastIndex(s, "\r")+1:]; terminal && !strings.Contains(last, "steady") {
+				t.Errorf("the end is %q", last)
 			}
 			// The cursor is left on a line of its own.
 			if s := out.String(); !strings.HasSuffix(s, "\n") {

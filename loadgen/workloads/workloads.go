@@ -50,52 +50,63 @@ var mix = []loadgen.Size{
 
 // All lists the workloads in the order in which they are explained.
 var All = []Named{
-	{Name: "idle", own: Params{Clients: 1000}, Text: "Clients that are logged in and silent, as " +
-		"most devices of a tailnet are most of the time: they only get the relay's keepalive, every " +
-		"minute. What it measures is memory.",
+	{Name: "idle", own: Params{Clients: 1000},
+		Text: "Clients that are logged in and silent, as " +
+			"most devices of a tailnet are most of the time: they only get the relay's keepalive, every " +
+			"minute. What it measures is memory.",
 		build: func(p Params) loadgen.Workload { return loadgen.Workload{Idle: p.Clients} }},
-	{Name: "chatter", own: Params{Clients: 1000, Active: 0.1}, Rate: 1000, Text: "Many silent " +
-		"clients and some that talk in pairs, both ways, on for 2 s and off for 8 s on average, as " +
-		"people and cron jobs do. Packets are WireGuard's of 1312, 80 and 208 bytes (a full one at " +
-		"the tunnel's MTU of 1280, a TCP acknowledgement, something small) and disco pings of 124 " +
-		"bytes, which magicsock sends every 3 s of a conversation; the mean is 569 bytes.",
+	{Name: "chatter", own: Params{Clients: 1000, Active: 0.1}, Rate: 1000,
+		Text: "Many silent " +
+			"clients and some that talk in pairs, both ways, on for 2 s and off for 8 s on average, as " +
+			"people and cron jobs do. Packets are WireGuard's of 1312, 80 and 208 bytes (a full one at " +
+			"the tunnel's MTU of 1280, a TCP acknowledgement, something small) and disco pings of 124 " +
+			"bytes, which magicsock sends every 3 s of a conversation; the mean is 569 bytes.",
 		build: chatter},
-	{Name: "bulk", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1}, Text: "Pairs at full speed, " +
-		"or at a rate: one frame in a record and one record in a write, as real clients send. " +
-		"-frames 8 is a sender that gathers.",
+	{Name: "bulk", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1},
+		Text: "Pairs at full speed, " +
+			"or at a rate: one frame in a record and one record in a write, as real clients send. " +
+			"-frames 8 is a sender that gathers.",
 		build: func(p Params) loadgen.Workload {
 			return loadgen.Workload{Idle: rest(p, 2*p.Pairs), Groups: []loadgen.Group{pairs(p, "pairs")}}
 		}},
-	{Name: "incast", own: Params{Pairs: 20, Size: bulkBytes, Frames: 1}, Text: "Many senders at full " +
-		"speed to one receiver, as nightly backups to one server; 10 other pairs at 100 packets a " +
-		"second each show whether anybody else is hurt.", build: incast},
-	{Name: "slow-reader", own: Params{Size: bulkBytes}, Rate: 2000, Text: "One client that takes 64 " +
-		"KiB a second (a phone in a lift) of what a sender has for it, and one that takes nothing, " +
-		"beside 10 pairs that read. What is sent to slow ones must be dropped there and nowhere else.",
+	{Name: "incast", own: Params{Pairs: 20, Size: bulkBytes, Frames: 1},
+		Text: "Many senders at full " +
+			"speed to one receiver, as nightly backups to one server; 10 other pairs at 100 packets a " +
+			"second each show whether anybody else is hurt.", build: incast},
+	{Name: "slow-reader", own: Params{Size: bulkBytes}, Rate: 2000,
+		Text: "One client that takes 64 " +
+			"KiB a second (a phone in a lift) of what a sender has for it, and one that takes nothing, " +
+			"beside 10 pairs that read. What is sent to slow ones must be dropped there and nowhere else.",
 		build: slowReader},
-	{Name: "flood", own: Params{Size: bulkBytes, Frames: 8}, Text: "One client that sends all it can, " +
-		"in writes of 8 frames, beside 10 pairs at 100 packets a second each.", build: flood},
-	{Name: "churn", own: Params{Clients: 1000}, Rate: bystandRate, Text: "A hundredth of the clients " +
-		"leaves every second and others come, as phones do that change networks; 10 pairs talk " +
-		"meanwhile.", build: churn},
-	{Name: "storm", own: Params{Clients: 1000}, Rate: bystandRate, Text: "All clients but 10 talking " +
-		"pairs lose their connections at once, a second into the window, and come back as fast as " +
-		"they are let: a relay's neighbour was restarted, or a link came back.", build: storm},
-	{Name: "mesh", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1}, Text: "Pairs whose ends are on " +
-		"different nodes of a region: name at least two relays that are meshed.",
+	{Name: "flood", own: Params{Size: bulkBytes, Frames: 8},
+		Text: "One client that sends all it can, " +
+			"in writes of 8 frames, beside 10 pairs at 100 packets a second each.", build: flood},
+	{Name: "churn", own: Params{Clients: 1000}, Rate: bystandRate,
+		Text: "A hundredth of the clients " +
+			"leaves every second and others come, as phones do that change networks; 10 pairs talk " +
+			"meanwhile.", build: churn},
+	{Name: "storm", own: Params{Clients: 1000}, Rate: bystandRate,
+		Text: "All clients but 10 talking " +
+			"pairs lose their connections at once, a second into the window, and come back as fast as " +
+			"they are let: a relay's neighbour was restarted, or a link came back.", build: storm},
+	{Name: "mesh", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1},
+		Text: "Pairs whose ends are on " +
+			"different nodes of a region: name at least two relays that are meshed.",
 		build: func(p Params) loadgen.Workload {
 			g := pairs(p, "across")
 			g.AcrossNodes = true
 			return loadgen.Workload{Groups: []loadgen.Group{g}}
 		}},
-	{Name: "websocket", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1}, Text: "As bulk, in " +
-		"WebSocket messages, as browsers do.",
+	{Name: "websocket", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1},
+		Text: "As bulk, in " +
+			"WebSocket messages, as browsers do.",
 		build: func(p Params) loadgen.Workload {
 			return loadgen.Workload{Groups: []loadgen.Group{pairs(p, "pairs")}, WebSocket: true}
 		}},
-	{Name: "stun", own: Params{Pairs: 16, Port: 3478}, Rate: 10000, Text: "Binding requests over UDP " +
-		"from a number of sockets. A client asks each region every 20 to 26 s, so 100,000 clients " +
-		"are some 5,000 a second.",
+	{Name: "stun", own: Params{Pairs: 16, Port: 3478}, Rate: 10000,
+		Text: "Binding requests over UDP " +
+			"from a number of sockets. A client asks each region every 20 to 26 s, so 100,000 clients " +
+			"are some 5,000 a second.",
 		build: func(p Params) loadgen.Workload {
 			return loadgen.Workload{STUN: &loadgen.STUN{Port: p.Port, Share: 1, Sockets: p.Pairs}}
 		}},
@@ -170,8 +181,8 @@ func pairs(p Params, name string) loadgen.Group {
 		FramesPerWrite: max(p.Frames, 1)}
 }
 
-// bystand is the pairs that show whether others are hurt. They have the mix of chatter and a rate of
-// their own, or that of the step where nobody else needs it.
+// bystand is the pairs that show whether others are hurt. They have the mix of chatter and a rate
+// of their own, or that of the step where nobody else needs it.
 func bystand(share float64) loadgen.Group {
 	g := loadgen.Group{Name: "bystanders", Senders: bystanders, Receivers: bystanders,
 		Arrival: loadgen.Arrival{Kind: loadgen.Poisson}, Sizes: mix, FramesPerWrite: 1}
