@@ -31,6 +31,7 @@ func parse(name string, args []string, usage io.Writer) (f flags, err error) {
 	fs.StringVar(&f.host, "hostname", "derp.tailscale.com", "`name` in the certificate")
 	fs.IntVar(&f.httpPort, "http-port", 80, "must be -1")
 	fs.BoolVar(&f.stun, "stun", true, "must be false")
+	fs.Int("stun-port", 3478, "of what -stun=false turns off")
 	if err = fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(usage, "%s: a relay to measure derpd against.\n", name)
 		fs.SetOutput(usage)
@@ -55,7 +56,8 @@ func (f *flags) check(rest []string) error {
 		return fmt.Errorf("-http-port %d: a baseline listens on -a alone; give -http-port -1",
 			f.httpPort)
 	case f.stun:
-		return errors.New("-stun: a baseline has no STUN; give -stun=false")
+		return errors.New("-stun: a baseline has no STUN; give -stun=false, to loadgen as " +
+			"-launch-args=-stun=false")
 	case f.certMode != "manual" && f.certMode != "letsencrypt":
 		return fmt.Errorf("-certmode %q: choose manual (TLS) or letsencrypt (no TLS)", f.certMode)
 	case f.certMode == "manual" && f.certDir == "":

@@ -48,9 +48,9 @@ func start(ctx context.Context, plain bool) (*launch.Region, error) {
 		CPU: -1})
 }
 
-// Pairs has 10 pairs talk at 5,000 packets a second for 1 s. What arrives must be right, and what does
-// not must have been dropped and counted, as happens where the machine is busy with others. options
-// may say how clients log in.
+// Pairs has 10 pairs talk at 5,000 packets a second for 1 s. What arrives must be right, and what
+// does not must have been dropped and counted, as happens where the machine is busy with others.
+// options may say how clients log in.
 func Pairs(t *testing.T, target loadgen.Target, options loadgen.Options) {
 	t.Helper()
 	const rate = 5000
