@@ -89,10 +89,7 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 	}()
 	d := view.Demo{Title: "DERP clients that talk through " + job.Targets[0].Addr.String(),
 		Out: c.out, Progress: f.Progress, Relay: relayStats(ctx, job.Targets), CPU: ownCPU,
-		For: o.duration}
-	if out, ok := c.out.(*os.File); ok {
-		d.Terminal = view.TerminalOf(out)
-	}
+		For: o.duration, Terminal: terminal(c.out)}
 	d.Run(ctx)
 	cancel()
 	if err := <-measured; err != nil {

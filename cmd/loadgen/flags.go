@@ -21,6 +21,7 @@ type jobFlags struct {
 	sources   string
 	ahead     int64
 	processes int
+	busy      string
 }
 
 const (
@@ -79,6 +80,8 @@ func (f *jobFlags) declareEngine(fs *flag.FlagSet) {
 		"compared whole; of the others the heads of the frames are looked at. 1 opens all")
 	fs.StringVar(&f.options.FastLog, "fast-start", auto, "auto sends the login with the request "+
 		"where the relay shows its key in the TLS handshake; off never does")
+	fs.StringVar(&f.busy, "busy", auto, "poll without sleeping, so that the relay is not charged "+
+		"for waking the generator: on, off, or auto, if each loop has a processor and one is left")
 	fs.BoolVar(&f.options.X25519, "x25519", false, "TLS key exchange without the post-quantum share")
 }
 
@@ -129,6 +132,8 @@ func (f *jobFlags) jobOf(w loadgen.Workload) (loadgen.Job, error) {
 	case f.options.Loops < 0 || f.options.Loops > 256 || f.processes < 0:
 		return loadgen.Job{}, misuse("-loops %d, -processes %d: choose 0 to 256 loops and no "+
 			"negative number of processes", f.options.Loops, f.processes)
+	case f.busy != auto && f.busy != on && f.busy != off:
+		return loadgen.Job{}, misuse("-busy %q is none of auto, on and off", f.busy)
 	case f.options.FastLog != auto && f.options.FastLog != off:
 		return loadgen.Job{}, misuse("-fast-start %q is neither auto nor off", f.options.FastLog)
 	case f.options.PerSec < 0 || f.options.LoginsAt < 1 || f.options.LoginFor <= 0 ||

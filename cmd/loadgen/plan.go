@@ -60,6 +60,7 @@ func (o *planOptions) plan(ctx context.Context, c *console, args []string) error
 		o.search.Workload = &w
 	}
 	o.search.Clients = o.clients
+	o.search.Busy = o.polls(o.clients)
 	job, err := o.jobOf(loadgen.Workload{})
 	if err != nil {
 		return err

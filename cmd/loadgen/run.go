@@ -11,8 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/term"
-
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 	"derpd/loadgen/report"
@@ -29,7 +27,6 @@ type runOptions struct {
 	warm     time.Duration
 	drain    time.Duration
 	limit    time.Duration
-	busy     string
 	arrival  loadgen.Arrival
 	kind     string
 	ask      bool
@@ -55,8 +52,6 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.DurationVar(&o.drain, "drain", 10*time.Second, "most to wait for what is under way at the end")
 	fs.DurationVar(&o.limit, "timeout", 0, "end the whole run like Ctrl-C after this; 0: 10 m beside "+
 		"the measured time")
-	fs.StringVar(&o.busy, "busy", auto, "poll without sleeping, which needs a processor: auto, on or "+
-		"off")
 	fs.StringVar(&o.kind, "arrival", "", "`kind` of arrivals instead of the workload's: constant, "+
 		"poisson, bursts or on-off")
 	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
@@ -88,8 +83,6 @@ func (o *runOptions) steps() ([]loadgen.Step, error) {
 			"let nothing be negative", o.duration, o.warm, o.drain, runMax)
 	case len(o.rates) > stepsMax:
 		return nil, misuse("-rate has %d rates, more than %d", len(o.rates), stepsMax)
-	case o.busy != auto && o.busy != "on" && o.busy != off:
-		return nil, misuse("-busy %q is none of auto, on and off", o.busy)
 	}
 	full := o.rates[0] == 0
 	var all []loadgen.Step
@@ -119,8 +112,11 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 			job.Workload.Groups[i].Arrival = o.arrival
 		}
 	}
+	if _, _, err := o.parts(&job); err != nil {
+		return err
+	}
 	for i := range steps {
-		steps[i].Busy = o.busy == "on" || o.busy == auto && o.jobFlags.busy(&job)
+		steps[i].Busy = o.polls(job.Workload.Clients())
 	}
 	if o.dry && o.launch != "" {
 		return o.describe(c, &job, steps)
@@ -148,7 +144,9 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 
 // newReport begins a report of this process.
 func newReport(kind report.Kind, c *console, job loadgen.Job) *report.Report {
-	r := &report.Report{Kind: kind, Time: time.Now(), Command: "loadgen " + strings.Join(c.args, " "),
+	name, _ := os.Hostname() // without one the report names no machine
+	r := &report.Report{Host: name, Kind: kind, Time: time.Now(),
+		Command: "loadgen " + strings.Join(c.args, " "),
 		Version: version(), Job: job}
 	if m, err := host.ReadMachine(); err == nil {
 		r.Machine = m
@@ -208,16 +206,20 @@ func (o *runOptions) watch(ctx context.Context, c *console, f loadgen.Fleet) (st
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var done sync.WaitGroup
-	done.Go(func() { view.Watch(ctx, c.errs, isTerminal(c.errs), f.Progress) })
+	done.Go(func() { view.Watch(ctx, c.errs, terminal(c.errs) != nil, f.Progress) })
 	return func() {
 		cancel()
 		done.Wait()
 	}
 }
 
-func isTerminal(w any) bool {
+// terminal is the terminal that an output is, or nil.
+func terminal(w io.Writer) *view.Terminal {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok {
+		return nil
+	}
+	return view.TerminalOf(f)
 }
 
 // deliver judges a report, prints it and writes the files that were asked for.

@@ -32,6 +32,7 @@ type targetFlags struct {
 
 const (
 	auto = "auto"
+	on   = "on"
 	off  = "off"
 	// resolveWait bounds the look-up of a name.
 	resolveWait = 5 * time.Second
