@@ -18,3 +18,5 @@ func TestReceiverThatDoesNotRead(t *testing.T) {
 }
 
 func TestRefusesTLS(t *testing.T) { loadtest.RefusesTLS(t) }
+
+func TestRules(t *testing.T) { loadtest.Rules(t, loadtest.Relay(t, true)) }

@@ -24,3 +24,5 @@ func TestPairs(t *testing.T) {
 func TestReceiverThatDoesNotRead(t *testing.T) {
 	loadtest.Frozen(t, loadtest.Relay(t, false))
 }
+
+func TestRules(t *testing.T) { loadtest.Rules(t, loadtest.Relay(t, true)) }
