@@ -4,7 +4,7 @@ STATICCHECK := .bin/staticcheck
 FUZZTIME ?= 10s
 NODES ?= 6
 
-.PHONY: run build demo load-100k test interop tailnet bench-peers lint vuln fuzz clean
+.PHONY: run build demo load-100k test interop tailnet bench-peers test-arm64 lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
@@ -54,6 +54,11 @@ bench-peers:
 	cd interop && go build -buildvcs=false -o ../bin/derper-1.102.5 tailscale.com/cmd/derper
 	cd bench/peers && GOTOOLCHAIN=go1.27.3 go build -buildvcs=false \
 		-o ../../bin/derper-1.104.5 tailscale.com/cmd/derper
+
+# Both architectures build, and arm64 is tested emulated: unit tests, then packets through derpd.
+test-arm64:
+	@.ci/need qemu-aarch64-static
+	.ci/arm64
 
 # bench/peers holds no code to check.
 lint: $(STATICCHECK)
