@@ -93,7 +93,7 @@ func TestMergeSteps(t *testing.T) {
 			Dropped: map[string]uint64{"queue_head": 3}, DroppedKnown: true},
 		Wrong: Wrong{2, 3, 4, 5},
 		Slack: Slack{Idle: 0.4, Loops: 4, BusyNanosPerPacket: 175, Lag: histOf(time.Microsecond),
-			CPU: CPU{11, 22},
+			CPU:     CPU{11, 22},
 			Limited: "late; likewise in others (1)"},
 		Series: []Sample{{At: 1, Due: 2, Sent: 4, Delivered: 40, P50: 20, P99: 20, Clients: 7},
 			{At: 2, Due: 1, Sent: 1, Clients: 5}},
