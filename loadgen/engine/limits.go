@@ -20,6 +20,8 @@ const (
 	// floodWritesPerTurn is a sender's turn at full speed: long enough that receivers find several
 	// frames at once, short enough that their sockets do not fill meanwhile.
 	floodWritesPerTurn = 16
+	// behindBytes is what a receiver gets at once if it is behind: some 40 packets.
+	behindBytes = 64 << 10
 	// sendersPerTurn bounds the writes of a turn, so that receiving is not put off for long.
 	sendersPerTurn = 256
 	// sealsPerTurn is how many writes an idle turn seals ahead: 20 µs, which nobody notices.
