@@ -233,10 +233,7 @@ func (l *loop) linkMessage(c *conn, t derp.FrameType, payload []byte) {
 		l.srv.log.Info("mesh peer connected", "peer", lk.peer.Name)
 	case t == derp.FramePeerPresent && lk.cl != nil:
 		if p, err := derp.ParsePeerPresent(payload); err == nil && p.Key != l.srv.public {
-			lk.cl.reaches[p.Key] = struct{}{}
-			if l.srv.keys.AddLink((*[32]byte)(&p.Key), lk.cl) == 2 {
-				l.n.MultiCreated++
-			}
+			l.learn(lk.cl, p.Key)
 		}
 	case t == derp.FramePeerGone && lk.cl != nil:
 		if key, _, err := derp.ParsePeerGone(payload); err == nil {
@@ -285,8 +282,25 @@ func (l *loop) linkLogin(c *conn, server derp.Key) {
 	}
 }
 
+// learn gives a key to a link. The other node tells of every connection of a key, so often.
+func (l *loop) learn(cl *client, k derp.Key) {
+	if _, known := cl.reaches[k]; known {
+		return
+	}
+	cl.reaches[k] = struct{}{}
+	if l.srv.keys.AddLink((*[32]byte)(&k), cl) == 2 {
+		l.n.MultiCreated++
+	}
+}
+
 // unreach takes a key from a link, and tells when with it the key has left the region.
 func (l *loop) unreach(cl *client, k derp.Key) {
+	if _, here := cl.reaches[k]; !here {
+		if r := l.srv.keys.Lookup((*[32]byte)(&k)); r != nil && r.Via() != nil {
+			l.n.GoneElsewhere++
+		}
+		return
+	}
 	delete(cl.reaches, k)
 	left, gone := l.srv.keys.RemoveLink((*[32]byte)(&k), cl)
 	if left == 1 {

@@ -50,6 +50,7 @@ func (l *loop) beat(c *conn) {
 		var f [derp.HeaderLen]byte
 		l.control(c, derp.AppendKeepAlive(f[:0]))
 		c.keepAt = now + l.keepAlivePause()
+		l.n.RoundTrips.observe(l.poll.RoundTrip(c.h))
 	}
 	next := time.Duration(c.keepAt - now)
 	switch {

@@ -69,6 +69,13 @@ func processNumbers() []number {
 		{"go_sync_mutex_wait_seconds", "Seconds that goroutines have waited for locks.", false,
 			of("/sync/mutex/wait/total:seconds")},
 	}
+	if levels, ok := amd64Levels(); ok {
+		all = append(all,
+			number{"goamd64_capable", "The highest GOAMD64 that this processor can run.", true,
+				float64(levels[0])},
+			number{"goamd64_compiled", "The GOAMD64 that this program was built for.", true,
+				float64(levels[1])})
+	}
 	if boot := bootTime(); boot > 0 {
 		all = append(all, number{"node_boot_time_seconds",
 			"When the machine started, in seconds since 1970.", true, float64(boot)})
