@@ -90,6 +90,11 @@ func writeVars(w http.ResponseWriter, c Config) {
 		"go_version":              runtime.Version(),
 		"version":                 c.Version,
 	}
+	for _, n := range processNumbers() {
+		if n.name == mutexWaitName {
+			vars[n.name] = n.value
+		}
+	}
 	if levels, ok := amd64Levels(); ok {
 		vars["gauge_goamd64_capable"], vars["gauge_goamd64_compiled"] = levels[0], levels[1]
 	}
