@@ -31,6 +31,7 @@ interop:
 	@rm -rf .bin/results/interop
 	.ci/gotest interop interop -count=1 -timeout 8m .
 	.ci/gotest interop interop/pebble -count=1 -timeout 4m .
+	.ci/gotest interop interop -count=1 -timeout 10m ./admission
 	@.ci/need chromium npm
 	BROWSER=1 .ci/gotest interop interop -count=1 -timeout 6m ./browser
 	DERPD_RACE=1 .ci/gotest interop interop -short -count=1 -timeout 6m .

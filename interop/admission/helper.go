@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -31,8 +32,8 @@ type helper struct {
 
 // serve runs the helper until stdin ends.
 func (h *helper) serve() error {
-	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		return fmt.Errorf("ip link set lo up: %v: %s", err, out)
+	if err := network(); err != nil {
+		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,6 +41,7 @@ func (h *helper) serve() error {
 	}
 	h.controlURL = "http://" + l.Addr().String()
 	control := &testcontrol.Server{ExplicitBaseURL: h.controlURL, DERPMap: derpMap()}
+	control.AddFakeNode() // makes the table that UpdateNode writes to
 	control.UpdateNode(node(h.friend))
 	go http.Serve(l, control)
 	fmt.Println("ready")
@@ -58,6 +60,24 @@ func (h *helper) serve() error {
 		fmt.Println("done")
 	}
 	return h.stop()
+}
+
+// network brings the namespace's loopback up, and a wire whose other end nobody listens to:
+// without a default route tailscaled takes itself for offline and asks nobody anything.
+func network() error {
+	for _, args := range []string{
+		"link set lo up",
+		"link add wire type veth peer name end",
+		"addr add 10.99.9.2/24 dev wire",
+		"link set wire up",
+		"link set end up",
+		"route add default via 10.99.9.1",
+	} {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	return nil
 }
 
 // derpMap has a region that nobody reaches: without any, tailscaled has no home.
