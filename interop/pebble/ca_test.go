@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -134,8 +135,16 @@ func trusting(t *testing.T, file string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
+// building is held while a tool is built: a program that another `go` still writes cannot run.
+var building sync.Mutex
+
 // program builds a tool of this module, or finds it built.
-func program(t *testing.T, name string) string { return output(t, "go", "tool", "-n", name) }
+func program(t *testing.T, name string) string {
+	t.Helper()
+	building.Lock()
+	defer building.Unlock()
+	return output(t, "go", "tool", "-n", name)
+}
 
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()
