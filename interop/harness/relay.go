@@ -162,6 +162,18 @@ func (r *Relay) Stop(t testing.TB) int {
 	return r.cmd.ProcessState.ExitCode()
 }
 
+// Ended reports whether the process has ended by itself, or does within d; the test then has
+// expected it.
+func (r *Relay) Ended(d time.Duration) bool {
+	select {
+	case <-r.exited:
+		r.stopped = true
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
 // Alive reports whether the process runs.
 func (r *Relay) Alive() bool {
 	select {

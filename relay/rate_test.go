@@ -1,0 +1,67 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"derpd/relay/derp"
+	"derpd/relay/ratelimit"
+)
+
+// TestNewRateEndsPause: a client that is held back for hours is read again within rateLookEvery
+// of a new limit, also when the pause is an old one, and its keepalives come meanwhile.
+func TestNewRateEndsPause(t *testing.T) {
+	for _, paused := range []time.Duration{10 * time.Millisecond, 3 * time.Minute} {
+		t.Run(paused.String(), func(t *testing.T) {
+			f := newFakeRelay(t, false, Config{})
+			s := f.stream(false)
+			s.login(1)
+			f.SetRate(ratelimit.New(1, 0)) // a byte a second, and one frame of the longest at once
+			const packets = 12
+			for range packets {
+				s.write(derp.AppendSendPacket(nil, derp.Key{9}, make([]byte, 40_000)))
+			}
+			f.pass(paused)
+			if f.loop.n.RateWaits != 1 || f.loop.n.PacketsReceived[0] > packets/2 {
+				t.Fatalf("%d pauses, %d packets", f.loop.n.RateWaits, f.loop.n.PacketsReceived[0])
+			}
+			if n := f.loop.n.KeepAlives; n != uint64(paused/(keepAliveEvery+keepAliveJitter)) {
+				t.Errorf("%d keepalives in %v", n, paused)
+			}
+			f.SetRate(ratelimit.Limits{})
+			f.pass(rateLookEvery + 200*time.Millisecond)
+			if n := f.loop.n.PacketsReceived[0]; n != packets {
+				t.Errorf("%d packets of %d: the new limit does not apply", n, packets)
+			}
+		})
+	}
+}
+
+// TestPauseIsKept: what a client may send in a time is its burst and its rate, and what one
+// receive holds; every frame counts by its length without the header, unknown ones too.
+func TestPauseIsKept(t *testing.T) {
+	const rate, frame, seconds = 100_000, 1000, 20
+	frames := map[string][]byte{
+		"packets": derp.AppendSendPacket(nil, derp.Key{9}, make([]byte, frame-derp.KeyLen)),
+		"unknown": append(derp.AppendHeader(nil, 0x77, frame), make([]byte, frame)...),
+	}
+	for name, b := range frames {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeRelay(t, false, Config{})
+			s := f.stream(false)
+			s.login(1)
+			f.SetRate(ratelimit.New(rate, 0))
+			const enough = 4 * rate * seconds / frame
+			for range enough {
+				s.write(b)
+			}
+			f.pass(seconds * time.Second)
+			handled := f.loop.n.PacketsReceived[0] + f.loop.n.UnknownFrames
+			least := uint64(rate * seconds / frame)
+			most := least + 2*(derp.MaxPacket+preLoginBytesMax)/frame
+			if handled < least || handled > most {
+				t.Errorf("%d frames in %d s, want %d to %d", handled, seconds, least, most)
+			}
+		})
+	}
+}
