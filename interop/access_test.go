@@ -81,7 +81,8 @@ func TestVerifyClientURLUnreachable(t *testing.T) {
 	}
 }
 
-// A rate is kept by holding the sender back, without a drop, and a new one applies at once.
+// A rate is kept by holding the sender back, without a drop, and new ones apply at once while
+// packets flow: more, and less again.
 func TestRateConfig(t *testing.T) {
 	if testing.Short() {
 		t.Skip("measures a rate for seconds; part of make interop")
@@ -94,40 +95,42 @@ func TestRateConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const slow = 400_000
+	const slow, fast = 400_000, 4_000_000
 	set(slow)
 	r := harness.Start(t, harness.Options{Args: []string{"-rate-config", file}})
 	from, to := r.Login(t), r.Login(t)
 	packet := bytes.Repeat([]byte{7}, 10_000)
-	transfer := func(n int) time.Duration {
+	var load sync.WaitGroup
+	load.Go(func() { // until the connection is closed
+		for from.Client.Send(to.Key, packet) == nil {
+		}
+	})
+	// take returns how many bytes a second arrive.
+	take := func(packets int) float64 {
 		start := time.Now()
-		go func() {
-			for range n {
-				if from.Client.Send(to.Key, packet) != nil {
-					return
-				}
-			}
-		}()
-		for range n {
+		for range packets {
 			to.WantPacket(t, from.Key, packet)
 		}
-		return time.Since(start)
+		return float64(packets*len(packet)) / time.Since(start).Seconds()
 	}
-	// The burst and one receive (64 KiB) may come ahead of the rate.
-	if took := transfer(120); took < 2*time.Second || took > 6*time.Second {
-		t.Errorf("1.2 MB at %d bytes/s took %v, want 2 to 6 s", slow, took)
-	}
-	set(50_000_000)
-	if err := syscall.Kill(r.Pid(), syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for transfer(60) > 700*time.Millisecond {
-		if time.Now().After(deadline) {
-			t.Fatal("the new rate does not apply")
+	take(30) // the burst and one receive (64 KiB) may come ahead of the rate
+	for i, rate := range []int{slow, fast, slow} {
+		if i > 0 {
+			set(rate)
+			if err := syscall.Kill(r.Pid(), syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			take(60) // what was on the way, and the new burst
+		}
+		if got := take(rate * 2 / len(packet)); got < 0.7*float64(rate) || got > 1.3*float64(rate) {
+			t.Errorf("%.0f bytes/s at a rate of %d", got, rate)
+		} else {
+			t.Logf("%.0f bytes/s at a rate of %d", got, rate)
 		}
 	}
 	if n := r.Metrics(t).Sum("derp_packets_dropped"); n != 0 {
 		t.Errorf("%v packets were dropped for a rate", n)
 	}
+	from.Close()
+	load.Wait()
 }

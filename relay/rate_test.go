@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -37,31 +39,34 @@ func TestNewRateEndsPause(t *testing.T) {
 	}
 }
 
-// TestPauseIsKept: what a client may send in a time is its burst and its rate, and what one
-// receive holds; every frame counts by its length without the header, unknown ones too.
+// TestPauseIsKept: what a client may send in a time is its burst and its rate, what one receive
+// holds, and what is taken early; every frame counts by its length without the header, unknown
+// ones too. A rate that fills the burst within a timer's tick is reached like a low one.
 func TestPauseIsKept(t *testing.T) {
-	const rate, frame, seconds = 100_000, 1000, 20
+	const frame, seconds = 1000, 20
 	frames := map[string][]byte{
 		"packets": derp.AppendSendPacket(nil, derp.Key{9}, make([]byte, frame-derp.KeyLen)),
 		"unknown": append(derp.AppendHeader(nil, 0x77, frame), make([]byte, frame)...),
 	}
-	for name, b := range frames {
-		t.Run(name, func(t *testing.T) {
-			f := newFakeRelay(t, false, Config{})
-			s := f.stream(false)
-			s.login(1)
-			f.SetRate(ratelimit.New(rate, 0))
-			const enough = 4 * rate * seconds / frame
-			for range enough {
-				s.write(b)
-			}
-			f.pass(seconds * time.Second)
-			handled := f.loop.n.PacketsReceived[0] + f.loop.n.UnknownFrames
-			least := uint64(rate * seconds / frame)
-			most := least + 2*(derp.MaxPacket+preLoginBytesMax)/frame
-			if handled < least || handled > most {
-				t.Errorf("%d frames in %d s, want %d to %d", handled, seconds, least, most)
-			}
-		})
+	for _, rate := range []uint64{100_000, 5_000_000} {
+		for name, b := range frames {
+			t.Run(fmt.Sprint(name, " at ", rate), func(t *testing.T) {
+				f := newFakeRelay(t, false, Config{})
+				s := f.stream(false)
+				s.login(1)
+				f.SetRate(ratelimit.New(rate, 0))
+				batch := bytes.Repeat(b, 2*int(rate)/20/frame) // for a tenth of a second
+				for range 2 * 10 * seconds {
+					s.write(batch)
+				}
+				f.pass(seconds * time.Second)
+				handled := f.loop.n.PacketsReceived[0] + f.loop.n.UnknownFrames
+				least := rate * seconds / frame
+				most := least + (2*(derp.MaxPacket+preLoginBytesMax)+rate/20)/frame
+				if handled < least || handled > most {
+					t.Errorf("%d frames in %d s, want %d to %d", handled, seconds, least, most)
+				}
+			})
+		}
 	}
 }

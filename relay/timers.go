@@ -64,7 +64,7 @@ func (l *loop) beat(c *conn) {
 		c.tls.DropCiphers()
 	}
 	if at := c.client.resumeAt; at != 0 {
-		next = min(next, time.Duration(at-now), rateLookEvery)
+		next = min(next, time.Duration(at-now)-rateSlack, rateLookEvery)
 	}
 	l.poll.SetTimeout(c.h, max(next, time.Millisecond))
 }

@@ -174,6 +174,13 @@ func (r *Relay) Ended(d time.Duration) bool {
 	}
 }
 
+// Kill ends the process as a crash does.
+func (r *Relay) Kill() {
+	r.stopped = true
+	r.cmd.Process.Kill()
+	<-r.exited
+}
+
 // Alive reports whether the process runs.
 func (r *Relay) Alive() bool {
 	select {
