@@ -25,6 +25,10 @@ type Mesh struct {
 	// NewHandshake begins a TLS client handshake with the server of that name. nil dials
 	// plain TCP.
 	NewHandshake func(name string) (Handshaker, error)
+
+	// Go and After replace the go statement and time.AfterFunc. For simulations.
+	Go    func(fn func())
+	After func(d time.Duration, fn func())
 }
 
 // MeshPeer is another node.
@@ -59,7 +63,7 @@ func (s *Server) StartMesh() {
 
 // dial looks the peer up, away from the loop, and connects.
 func (lk *link) dial() {
-	go func() {
+	lk.srv.cfg.Mesh.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), meshDialTimeout)
 		defer cancel()
 		addrs, err := lk.peer.Resolve(ctx)
@@ -67,7 +71,7 @@ func (lk *link) dial() {
 			err = fmt.Errorf("no address for %s", lk.peer.Name)
 		}
 		lk.loop.poll.Post(func() { lk.loop.connectLink(lk, addrs, err) })
-	}()
+	})
 }
 
 func (l *loop) connectLink(lk *link, addrs []netip.AddrPort, err error) {
@@ -98,7 +102,7 @@ func (lk *link) failed(trouble string) {
 			"error", trouble, "every", meshRetry)
 		lk.trouble = trouble
 	}
-	time.AfterFunc(meshRetry, func() { lk.loop.poll.Post(lk.dial) })
+	lk.srv.cfg.Mesh.After(meshRetry, func() { lk.loop.poll.Post(lk.dial) })
 }
 
 // Connected implements netpoll.Handler.
@@ -112,7 +116,9 @@ func (l *loop) Connected(h netpoll.Handle, err error) {
 		l.conns[h.Slot()] = nil
 		l.n.Connections--
 		l.srv.shared.connections.Add(-1)
-		c.link.failed(err.Error())
+		if c.link != nil { // nil when we gave it up ourselves: linkDown has seen to it
+			c.link.failed(err.Error())
+		}
 		return
 	}
 	if l.srv.cfg.Mesh.NewHandshake == nil {
