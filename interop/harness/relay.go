@@ -191,6 +191,9 @@ func (r *Relay) Alive() bool {
 	}
 }
 
+// Log is what the process has written so far.
+func (r *Relay) Log() string { return r.log.String() }
+
 // Pid is the process id.
 func (r *Relay) Pid() int { return r.cmd.Process.Pid }
 

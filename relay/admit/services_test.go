@@ -75,6 +75,25 @@ func TestTailscaledStalls(t *testing.T) {
 	expect(t, c, request(1), TailscaledUnreachable)
 }
 
+// TestHangingServicesAreGivenUp: a service that takes the question and never answers costs a
+// login the timeout, not more.
+func TestHangingServicesAreGivenUp(t *testing.T) {
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	f := startTailscaled(t)
+	f.replyWith(hang)
+	for want, cfg := range map[Reason]Config{
+		TailscaledUnreachable: {Tailscaled: true, Socket: f.socket},
+		URLUnreachable:        {URL: startController(t, hang).URL},
+	} {
+		cfg.Timeout = 50 * time.Millisecond
+		start := time.Now()
+		expect(t, newChecker(t, cfg), request(1), want)
+		if took := time.Since(start); took < cfg.Timeout || took > 3*time.Second {
+			t.Errorf("%v after %v, want about %v", want, took, cfg.Timeout)
+		}
+	}
+}
+
 func TestURL(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply http.HandlerFunc
