@@ -18,7 +18,7 @@ test:
 	@.ci/need gcc openssl
 	@rm -rf .bin/results/test
 	CGO_ENABLED=1 .ci/gotest test . -race -timeout 8m ./...
-	.ci/gotest test . -count=1 -run 'TestSimulation$$' ./relay
+	.ci/gotest test . -count=1 -run 'Test(Mesh)?Simulation$$' ./relay
 	.ci/gotest test . -count=1 -tags planted -run Planted ./relay
 	.ci/gotest test interop -short -count=1 -timeout 4m ./...
 	INTEROP_PEER=derper .ci/gotest test interop -short -count=1 -timeout 4m .

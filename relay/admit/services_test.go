@@ -75,6 +75,24 @@ func TestTailscaledStalls(t *testing.T) {
 	expect(t, c, request(1), TailscaledUnreachable)
 }
 
+// TestTroubleIsNotKept: only what a service has said is used again; when it answers, or answers
+// right, the next login has the good of it.
+func TestTroubleIsNotKept(t *testing.T) {
+	f := &fakeTailscaled{t: t, socket: filepath.Join(t.TempDir(), "d.sock")}
+	f.known.Store(key(1), true)
+	c := newChecker(t, Config{Tailscaled: true, Socket: f.socket, CacheFor: time.Hour})
+	expect(t, c, request(1), TailscaledUnreachable)
+	f.start()
+	expect(t, c, request(1), Allowed)
+
+	reply := text(500, "")
+	u := startController(t, func(w http.ResponseWriter, r *http.Request) { reply(w, r) })
+	c = newChecker(t, Config{URL: u.URL, CacheFor: time.Hour})
+	expect(t, c, request(1), URLError)
+	reply = text(200, `{"Allow":true}`)
+	expect(t, c, request(1), Allowed)
+}
+
 // TestHangingServicesAreGivenUp: a service that takes the question and never answers costs a
 // login the timeout, not more.
 func TestHangingServicesAreGivenUp(t *testing.T) {
