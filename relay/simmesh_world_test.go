@@ -31,11 +31,10 @@ type meshWorld struct {
 	work    []func() // of workers and of goroutines, done between turns
 	loops   int      // used so far: their indexes are not given twice
 
-	kills     int                 // of nodes so far
-	sent      map[meshPacket]bool // true when it has arrived
-	order     map[meshWay]uint32  // the last that arrived
-	faults    []string
-	forwarded uint64 // by nodes that have ended
+	kills  int                 // of nodes so far
+	sent   map[meshPacket]bool // true when it has arrived
+	order  map[meshWay]uint32  // the last that arrived
+	faults []string
 }
 
 type meshNode struct {

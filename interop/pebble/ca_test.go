@@ -34,6 +34,7 @@ const (
 // ca is a running Pebble.
 type ca struct {
 	directory string
+	file      string         // the certificate of its HTTPS
 	client    *http.Client   // trusts its HTTPS
 	roots     *x509.CertPool // what it issues
 }
@@ -77,7 +78,7 @@ func startCA(t *testing.T, s *site, external bool) *ca {
 	run(t, []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0"}, program(t, "pebble"),
 		"-config", config, "-dnsserver", dns)
 
-	c := &ca{directory: "https://" + listen + "/dir", client: trusting(t, crt),
+	c := &ca{directory: "https://" + listen + "/dir", file: crt, client: trusting(t, crt),
 		roots: x509.NewCertPool()}
 	root := c.get(t, "https://"+management+"/roots/0")
 	if !c.roots.AppendCertsFromPEM(root) {
