@@ -164,3 +164,22 @@ func TestMeshPeerPatience(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestOwnKeyDoesNotWatch: who logs in with the server's own key is the server itself, by another
+// name, and is told nothing that would lead packets in a circle.
+func TestOwnKeyDoesNotWatch(t *testing.T) {
+	key := derp.MeshKey(bytes.Repeat([]byte{7}, 32))
+	r := startLive(t, false, Config{Mesh: Mesh{Key: key}})
+	self := r.loginMesh(t, 0, key)
+	if self.pub != r.Public() {
+		t.Fatal("not the server's key")
+	}
+	ping := [derp.PingLen]byte{1}
+	if _, err := self.Write(derp.AppendPing(derp.AppendWatchConns(nil), ping)); err != nil {
+		t.Fatal(err)
+	}
+	self.want(t, derp.AppendPong(nil, ping))
+	if n := r.Snapshot().Watchers; n != 0 {
+		t.Errorf("%d watchers", n)
+	}
+}
