@@ -15,8 +15,11 @@ import (
 // dialDouble is a loop on which a Connect goes on until the test says what becomes of it.
 type dialDouble struct {
 	loopDouble
-	dialled []netpoll.Handle
+	dialled  []netpoll.Handle
+	patience time.Duration // the write timeout set last
 }
+
+func (d *dialDouble) SetWriteTimeout(_ netpoll.Handle, to time.Duration) { d.patience = to }
 
 func (d *dialDouble) Connect(_, _ netip.AddrPort) (netpoll.Handle, error) {
 	d.gen++
@@ -50,8 +53,15 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 		"connects, and is silent for long": {func(l *loop, h netpoll.Handle) {
 			l.Connected(h, nil)
 			l.at(h).phase = phaseLink
+			l.at(h).active = true
 			l.Timeout(h)
+			if l.at(h).phase == phaseDead {
+				panic("a link that has had traffic was ended")
+			}
 			l.Timeout(h)
+			if l.at(h).phase != phaseDead {
+				panic("a silent link was not ended")
+			}
 			l.Closed(h, nil)
 		}, 1},
 	} {
@@ -75,6 +85,9 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 			d.l = l
 			s.StartMesh()
 			d.settle()
+			if d.patience != meshWriteTimeout {
+				t.Errorf("a write timeout of %v", d.patience)
+			}
 			tc.become(l, d.dialled[0])
 			d.settle()
 			if len(later) != tc.again || l.n.Connections != 0 || s.shared.connections.Load() != 0 {
@@ -155,5 +168,22 @@ func TestForwardedPacket(t *testing.T) {
 	}
 	if via := d.l.srv.keys.Lookup((*registry.Key)(&here.key)).Via(); via != link {
 		t.Error("the other way to it is forgotten")
+	}
+}
+
+// TestLinkAnswersPings: another node may ask whether we are there.
+func TestLinkAnswersPings(t *testing.T) {
+	_, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	from := d.login(t, 1, false) // a connection to make a link of
+	c := d.l.at(from.h)
+	c.link, c.phase = &link{srv: d.l.srv, loop: d.l, up: true}, phaseLink
+	ping := [derp.PingLen]byte{1, 2, 3}
+	d.keep = true
+	d.take()
+	d.l.Received(from.h, derp.AppendPing(nil, ping))
+	d.l.Flush()
+	if got, want := d.take(), derp.AppendPong(nil, ping); string(got) != string(want) {
+		t.Errorf("answered by %x, want %x", got, want)
 	}
 }

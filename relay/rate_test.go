@@ -70,3 +70,23 @@ func TestPauseIsKept(t *testing.T) {
 		}
 	}
 }
+
+// TestTornUnknownFramesCount: a frame of an unknown type is charged also when its header comes
+// in pieces.
+func TestTornUnknownFramesCount(t *testing.T) {
+	s, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	cl := d.login(t, 1, false)
+	s.SetRate(ratelimit.New(1, 0)) // a byte a second, and one frame of the longest at once
+	const n = 40_000
+	frame := append(derp.AppendHeader(nil, 0x77, n), make([]byte, n)...)
+	for range 2 {
+		for _, piece := range [][]byte{frame[:3], frame[3:derp.HeaderLen], frame[derp.HeaderLen:]} {
+			d.l.Received(cl.h, append([]byte(nil), piece...))
+			d.l.Flush()
+		}
+	}
+	if got := d.l.n; got.UnknownFrames != 2 || got.RateWaits != 1 || !d.slots[cl.h.Slot()].paused {
+		t.Errorf("%d unknown frames, %d pauses", got.UnknownFrames, got.RateWaits)
+	}
+}
