@@ -99,6 +99,7 @@ func (w *meshWorld) calm() {
 	w.checkLinks()
 	w.checkPackets()
 	w.checkLeaving()
+	w.checkMoving()
 	w.checkLoss()
 }
 
@@ -172,11 +173,24 @@ func (w *meshWorld) checkLeaving() {
 	w.wantGone([]*meshClient{left}, left.leave)
 }
 
+// checkMoving: a client that moves to another node, connected to both for a moment, has not left;
+// when it leaves there, those are told who have heard from it at the node before.
+func (w *meshWorld) checkMoving() {
+	c := w.clients[1]
+	before := c.peer
+	w.wantGone(nil, func() {
+		c.join(w.nodes[(c.node.n+1)%meshNodes])
+		w.pass(500 * time.Millisecond)
+		before.CloseWrite()
+	})
+	w.wantGone([]*meshClient{c}, c.leave)
+}
+
 // checkLoss: so it is with the clients of a node that ends, and with nobody else.
 func (w *meshWorld) checkLoss() {
 	nd := w.nodes[w.rng.IntN(len(w.nodes))]
 	var lost []*meshClient
-	for _, c := range w.clients[1:] {
+	for _, c := range w.clients[2:] {
 		if c.node == nd {
 			lost = append(lost, c)
 		}
