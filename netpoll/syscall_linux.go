@@ -119,3 +119,16 @@ func unacknowledged(fd int32) int {
 	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n)))
 	return int(n)
 }
+
+// roundTrip returns the smoothed round trip time of a TCP connection (TCP_INFO, tcp(7)); false
+// while the kernel has measured none.
+func roundTrip(fd int32) (time.Duration, bool) {
+	var info unix.TCPInfo
+	size := uint32(unix.SizeofTCPInfo)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP,
+		unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || info.Rtt == 0 {
+		return 0, false
+	}
+	return time.Duration(info.Rtt) * time.Microsecond, true
+}

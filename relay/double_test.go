@@ -83,6 +83,10 @@ func (d *loopDouble) LocalAddr(netpoll.Handle) (netip.AddrPort, error) {
 	return netip.MustParseAddrPort("192.0.2.1:443"), nil
 }
 
+func (d *loopDouble) RoundTrip(netpoll.Handle) (time.Duration, bool) {
+	return 30 * time.Millisecond, true
+}
+
 // begin starts a turn: what was posted, and Woken if anyone asked for it.
 func (d *loopDouble) begin() {
 	d.now += int64(50 * time.Microsecond)

@@ -162,6 +162,25 @@ func (r *Relay) Stop(t testing.TB) int {
 	return r.cmd.ProcessState.ExitCode()
 }
 
+// Ended reports whether the process has ended by itself, or does within d; the test then has
+// expected it.
+func (r *Relay) Ended(d time.Duration) bool {
+	select {
+	case <-r.exited:
+		r.stopped = true
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// Kill ends the process as a crash does.
+func (r *Relay) Kill() {
+	r.stopped = true
+	r.cmd.Process.Kill()
+	<-r.exited
+}
+
 // Alive reports whether the process runs.
 func (r *Relay) Alive() bool {
 	select {
@@ -171,6 +190,9 @@ func (r *Relay) Alive() bool {
 		return true
 	}
 }
+
+// Log is what the process has written so far.
+func (r *Relay) Log() string { return r.log.String() }
 
 // Pid is the process id.
 func (r *Relay) Pid() int { return r.cmd.Process.Pid }
