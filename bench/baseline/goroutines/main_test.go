@@ -1,10 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
 	"testing"
 
 	"derpd/bench/baseline/loadtest"
 	"derpd/loadgen"
+	"derpd/relay/derp"
 )
 
 func TestMain(m *testing.M) { loadtest.Main(m, main) }
@@ -26,3 +28,19 @@ func TestReceiverThatDoesNotRead(t *testing.T) {
 }
 
 func TestRules(t *testing.T) { loadtest.Rules(t, loadtest.Relay(t, true)) }
+
+// Without the relay's key in the handshake every client would wait for the greeting.
+func TestShowsItsKeyInTheHandshake(t *testing.T) {
+	target := loadtest.Relay(t, false)
+	conn, err := tls.Dial("tcp", target.Addr.String(),
+		&tls.Config{ServerName: target.Host, InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	chain := conn.ConnectionState().PeerCertificates
+	key, version, ok := derp.KeyFromMetaCert(chain[len(chain)-1])
+	if !ok || key.IsZero() || version != derp.ProtocolVersion {
+		t.Errorf("the last of %d certificates tells key %v, version %d, %v", len(chain), key, version, ok)
+	}
+}
