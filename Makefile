@@ -4,7 +4,7 @@ STATICCHECK := .bin/staticcheck
 FUZZTIME ?= 10s
 NODES ?= 6
 
-.PHONY: run build demo load-100k test interop tailnet bench-peers test-arm64 lint vuln fuzz clean
+.PHONY: run build demo load-100k plan-check test interop tailnet bench-peers test-arm64 lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
@@ -22,6 +22,10 @@ demo: build
 load-100k: build
 	bin/loadgen run -launch bin/derpd -nodes $(NODES) -workload chatter -clients 100000 \
 		-active 0.02 -rate 4000 -for 30s -timeout 14m -o bin/load-100k.json -html bin/load-100k.html
+
+# Is what loadgen plans kept? For derpd and for derper, eight minutes on a quiet machine.
+plan-check: build bench-peers
+	.ci/plan-check bin/derpd bin/derper-1.104.5
 
 # Unit tests and simulation under the race detector, then the relay from outside, and derper
 # by the same tests, which is how these are tested.

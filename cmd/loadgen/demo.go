@@ -54,7 +54,11 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 		return misuse("-for %v, -rate %v: show one rate above 0 for at most %v", o.duration, &o.rates,
 			runMax)
 	}
-	job, err := o.job(o.rates[0])
+	w, err := o.named(o.rates[0])
+	if err != nil {
+		return err
+	}
+	job, err := o.job(w)
 	if err != nil {
 		return err
 	}

@@ -109,21 +109,21 @@ func (r *rates) Set(s string) error {
 	return nil
 }
 
-// job makes the job that the flags ask for, without its targets. rate is 0 for full speed.
-func (f *jobFlags) job(rate float64) (loadgen.Job, error) {
-	named, err := workloads.Find(f.workload)
+// named is the workload that the flags name. rate is 0 for full speed.
+func (f *jobFlags) named(rate float64) (loadgen.Workload, error) {
+	n, err := workloads.Find(f.workload)
 	if err != nil {
-		return loadgen.Job{}, usageError{err}
+		return loadgen.Workload{}, usageError{err}
 	}
-	w, err := named.Build(f.params, rate)
+	w, err := n.Build(f.params, rate)
 	if err != nil {
-		return loadgen.Job{}, usageError{err}
+		return loadgen.Workload{}, usageError{err}
 	}
-	return f.jobOf(w)
+	return w, nil
 }
 
-// jobOf makes a job of a workload.
-func (f *jobFlags) jobOf(w loadgen.Workload) (loadgen.Job, error) {
+// job makes the job of a workload that the flags ask for, without its targets.
+func (f *jobFlags) job(w loadgen.Workload) (loadgen.Job, error) {
 	switch {
 	case f.params.Clients > clientsMax:
 		return loadgen.Job{}, misuse("-clients %d is more than %d", f.params.Clients, clientsMax)

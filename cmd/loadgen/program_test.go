@@ -301,6 +301,52 @@ func TestPlan(t *testing.T) {
 	if err != nil || r.Kind != report.Plan || !json.Valid(r.Plan) {
 		t.Fatalf("report %+v, %v", r, err)
 	}
+
+	// What is promised is kept or not. So short a plan, beside other tests, may promise nothing.
+	easy := filepath.Join(t.TempDir(), "easy.json")
+	rewrite(t, out, easy, func(p map[string]any) {
+		p["planned"].(map[string]any)["rate"] = 200
+		p["planned"].(map[string]any)["p99_ns"] = int64(time.Minute)
+	})
+	keeps := start(t, "run", "-launch", relay(t), "-plan", easy, "-share", "0.5", "-for", "1s")
+	keeps.ends(t, 0)
+	impossible := filepath.Join(t.TempDir(), "impossible.json")
+	rewrite(t, easy, impossible, func(p map[string]any) {
+		p["planned"].(map[string]any)["p99_ns"] = 1000
+	})
+	misses := start(t, "run", "-launch", relay(t), "-plan", impossible, "-share", "0.5", "-for", "1s")
+	misses.ends(t, report.ExitFailed)
+	misses.says(t, "the plan promises 1µs")
+	nothing := filepath.Join(t.TempDir(), "nothing.json")
+	rewrite(t, easy, nothing, func(p map[string]any) {
+		p["planned"].(map[string]any)["rate"] = 0
+	})
+	mistaken := start(t, "run", "-launch", relay(t), "-plan", nothing)
+	mistaken.ends(t, report.ExitNotMade)
+	mistaken.says(t, "promises nothing")
+	both := start(t, "run", "-launch", relay(t), "-plan", out, "-rate", "5")
+	both.ends(t, exitUsage)
+	both.says(t, "-rate: what is run with -plan")
+}
+
+// rewrite changes the plan in a report.
+func rewrite(t *testing.T, from, to string, change func(plan map[string]any)) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]any
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	change(all["plan"].(map[string]any))
+	if b, err = json.Marshal(all); err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestDemo ends by itself, and prints lines where there is no terminal.

@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"derpd/loadgen"
 	"derpd/loadgen/host"
+	"derpd/loadgen/plan"
 	"derpd/loadgen/report"
 	"derpd/loadgen/view"
 	"derpd/loadgen/workloads"
@@ -34,6 +37,8 @@ type runOptions struct {
 	quiet    bool
 	out      string
 	html     string
+	plan     string  // a report of a plan, whose workload is run …
+	share    float64 // … at this share of the planned load
 }
 
 const (
@@ -57,16 +62,32 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
 	fs.DurationVar(&o.arrival.On, "on", 0, "mean `time` on, for on-off")
 	fs.DurationVar(&o.arrival.Off, "off", 0, "mean `time` off, for on-off")
+	fs.StringVar(&o.plan, "plan", "", "`report` of a plan: run its workload instead, at -share of the "+
+		"planned load, and fail if the planned p99 is not kept")
+	fs.Float64Var(&o.share, "share", 0.8, "`part` of the planned load, with -plan")
 	fs.BoolVar(&o.ask, "ask", true, "let every client prove by a ping at the end that it is served")
 	fs.BoolVar(&o.dry, "dry-run", false, "say what would be run, and stop")
 	fs.BoolVar(&o.quiet, "quiet", false, "no progress on standard error")
 	fs.StringVar(&o.out, "o", "", "`file` to write the report to, as JSON")
 	fs.StringVar(&o.html, "html", "", "`file` to write the report to, as a page")
 	return func(ctx context.Context, c *console, args []string) error {
-		fs.Visit(func(f *flag.Flag) { o.set = o.set || f.Name == "rate" })
+		var chosen string // that a plan says already
+		fs.Visit(func(f *flag.Flag) {
+			o.set = o.set || f.Name == "rate"
+			if slices.Contains(ofWorkload, f.Name) {
+				chosen = f.Name
+			}
+		})
+		if o.plan != "" && chosen != "" {
+			return misuse("-%s: what is run with -plan is the plan's workload", chosen)
+		}
 		return o.run(ctx, c, args)
 	}
 }
+
+// ofWorkload are the flags that say what a plan says too.
+var ofWorkload = []string{"workload", "clients", "active", "pairs", "size", "frames", "rate",
+	"arrival", "stun-port"}
 
 // steps are what the flags ask for, checked.
 func (o *runOptions) steps() ([]loadgen.Step, error) {
@@ -98,11 +119,25 @@ func (o *runOptions) steps() ([]loadgen.Step, error) {
 }
 
 func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
+	var w loadgen.Workload
+	planned, err := o.planned()
+	if err != nil {
+		return err
+	}
+	if planned != nil {
+		o.rates, o.set = rates{o.share * planned.Planned.Rate}, true
+		w = planned.Workload
+	}
 	steps, err := o.steps()
 	if err != nil {
 		return err
 	}
-	job, err := o.job(steps[0].Rate)
+	if planned == nil {
+		if w, err = o.named(steps[0].Rate); err != nil {
+			return err
+		}
+	}
+	job, err := o.job(w)
 	if err != nil {
 		return err
 	}
@@ -139,7 +174,45 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r := o.measure(ctx, c, job, steps)
+	if planned != nil {
+		keep(r, planned)
+	}
 	return o.deliver(c, r)
+}
+
+// planned reads the plan that is to be kept; nil if there is none.
+func (o *runOptions) planned() (*plan.Result, error) {
+	if o.plan == "" {
+		return nil, nil
+	}
+	if !(o.share > 0) {
+		return nil, misuse("-share %v: run a part above 0 of the planned load", o.share)
+	}
+	r, err := report.Read(o.plan)
+	if err != nil {
+		return nil, err
+	}
+	var p plan.Result
+	if err := json.Unmarshal(r.Plan, &p); r.Kind != report.Plan || err != nil {
+		return nil, fmt.Errorf("%s is no report of a plan", o.plan)
+	}
+	if p.Planned.Rate <= 0 || p.Planned.P99 <= 0 {
+		return nil, fmt.Errorf("the plan in %s promises nothing: %s", o.plan, p.Planned.Why)
+	}
+	return &p, nil
+}
+
+// keep notes in a report whether the p99 of a plan was kept.
+func keep(r *report.Report, p *plan.Result) {
+	for _, s := range r.Steps {
+		for i := range s.Groups {
+			g := &s.Groups[i]
+			if got := g.Latency.At(99); got > p.Planned.P99 {
+				r.Incidents = append(r.Incidents, fmt.Sprintf("the p99 of %s was %v, the plan promises %v",
+					g.Name, got, p.Planned.P99))
+			}
+		}
+	}
 }
 
 // newReport begins a report of this process.
