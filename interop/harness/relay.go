@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -32,6 +34,10 @@ type Options struct {
 	HTTPPort bool     // serve port 80's business on a port too (TLS only)
 	Args     []string // further flags
 }
+
+// heedHangup lets programs that are started find SIGHUP as the system means it: one that was ignored
+// when the tests were started (nohup) would be ignored by them too, while a handler ends with exec.
+var heedHangup = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) })
 
 // Relay is one running relay process.
 type Relay struct {
@@ -99,6 +105,7 @@ func (r *Relay) Run(t testing.TB, args []string) {
 	r.cmd.Dir = r.Dir
 	// The relay must not outlive a test binary that is killed.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	heedHangup()
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
