@@ -49,7 +49,7 @@ func (f *jobFlags) declareTarget(fs *flag.FlagSet) {
 		"derper's flags, instead of an ADDRESS")
 	fs.StringVar(&f.launchArgs, "launch-args", "", "more `flags` for it, separated by spaces")
 	fs.IntVar(&f.nodes, "nodes", 1, "relays to start, meshed with each other")
-	fs.IntVar(&f.cpu, "relay-cpu", -1, "processor for the started relays; -1 is any")
+	fs.IntVar(&f.cpu, "relay-cpu", -1, "processor for the started relays alone; -1 is any")
 	fs.StringVar(&f.pid, "relay-pid", auto, "process `number` of the relay, for its CPU and memory; "+
 		"auto is who listens on a loopback ADDRESS, off is none")
 }
