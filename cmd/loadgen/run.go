@@ -62,8 +62,8 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
 	fs.DurationVar(&o.arrival.On, "on", 0, "mean `time` on, for on-off")
 	fs.DurationVar(&o.arrival.Off, "off", 0, "mean `time` off, for on-off")
-	fs.StringVar(&o.plan, "plan", "", "`report` of a plan: run its workload instead, at -share of the "+
-		"planned load, and fail if the planned p99 is not kept")
+	fs.StringVar(&o.plan, "plan", "", "`report` of a plan: run its workload instead, at -share of "+
+		"the planned load, and fail if the planned p99 is not kept")
 	fs.Float64Var(&o.share, "share", 0.8, "`part` of the planned load, with -plan")
 	fs.BoolVar(&o.ask, "ask", true, "let every client prove by a ping at the end that it is served")
 	fs.BoolVar(&o.dry, "dry-run", false, "say what would be run, and stop")

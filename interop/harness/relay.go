@@ -35,8 +35,9 @@ type Options struct {
 	Args     []string // further flags
 }
 
-// heedHangup lets programs that are started find SIGHUP as the system means it: one that was ignored
-// when the tests were started (nohup) would be ignored by them too, while a handler ends with exec.
+// heedHangup lets programs that are started find SIGHUP as the system means it: one that was
+// ignored when the tests were started (nohup) would be ignored by them too, while a handler ends
+// with exec.
 var heedHangup = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) })
 
 // Relay is one running relay process.
