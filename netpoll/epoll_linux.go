@@ -26,12 +26,11 @@ type Epoll struct {
 	// The turn.
 	now      int64 // of this turn
 	events   []unix.EpollEvent
-	next     int   // events[next:ready] are not handled yet
-	ready    int   //
-	busy     bool  // the last turn had work: poll before sleeping
-	spin     bool  // never sleep
-	alarm    int64 // when Woken is wanted; 0: not
-	owed     bool  // a turn has to come without any event
+	next     int  // events[next:ready] are not handled yet
+	ready    int  //
+	busy     bool // the last turn had work: poll before sleeping
+	spin     bool // never sleep
+	owed     bool // a turn has to come without any event
 	arena    []byte
 	received int // bytes of arena given out in this turn
 
@@ -46,7 +45,7 @@ type Epoll struct {
 	wheel *wheel
 
 	listeners []acceptor
-	paused    int // listeners that rest
+	paused    int                 // listeners that rest
 	peer      unix.RawSockaddrAny // of the connection being accepted
 	stats     Stats
 
@@ -197,29 +196,13 @@ func (l *Epoll) sleep() {
 	l.next, l.ready = 0, n
 }
 
-// wake does what others have asked for since the last turn, and what was asked for at this
-// time. What comes of it is told after Woken, which is the first of a turn.
-func (l *Epoll) wake() {
-	rings := l.alarm != 0 && l.now >= l.alarm
-	if rings {
-		l.alarm = 0
-	}
-	if l.state.Load() == notified {
-		l.state.Store(awake)
-		l.runPosted()
-	} else if !rings {
-		return
-	}
-	l.handler.Woken()
-}
-
 // turn is one round of the loop. What its Flush causes is told in the next one, which comes
 // at once and ends with a Flush of its own, because the handler may then have something to
 // flush again.
 func (l *Epoll) turn() {
 	l.stats.Turns++
 	l.busy = true
-	l.wake()
+	l.wake(l.now, l.handler)
 	l.tell()
 	l.dispatch()
 	l.expire()
@@ -270,7 +253,7 @@ func (l *Epoll) shutdown() {
 	for i := range l.listeners {
 		l.listeners[i].Close()
 	}
-	l.wake()
+	l.wake(l.now, l.handler)
 	l.tell()
 	for slot := range l.slots {
 		if c := l.at(slot); c.state == connecting || c.state == open {
@@ -294,9 +277,6 @@ func (l *Epoll) ID() int { return l.id }
 
 // Now implements Loop.
 func (l *Epoll) Now() int64 { return l.now }
-
-// WakeAt implements Loop.
-func (l *Epoll) WakeAt(at int64) { l.alarm = at }
 
 // SetBusy implements Loop.
 func (l *Epoll) SetBusy(busy bool) { l.spin = busy }

@@ -5,8 +5,10 @@ import (
 	"sync/atomic"
 )
 
-// waker is the part of a loop that other goroutines touch.
+// waker is how a loop is told to do something: by other goroutines, or at a time.
 type waker struct {
+	alarm int64 // when Woken is wanted; 0: not. The loop's
+
 	state   atomic.Uint32 // awake, asleep or notified
 	stop    atomic.Bool   // set by Stop, read by Run after each turn
 	wakeups atomic.Uint64 // counted by whoever wakes, read by Stats
@@ -87,4 +89,28 @@ func (l *waker) endPosts() {
 	l.over = true
 	l.mu.Unlock()
 	l.runPosted()
+}
+
+// WakeAt implements Loop.
+func (l *waker) WakeAt(at int64) { l.alarm = at }
+
+// summoned tells whether Woken is due in a turn at that time.
+func (l *waker) summoned(now int64) bool {
+	return l.state.Load() == notified || l.alarm != 0 && now >= l.alarm
+}
+
+// wake does what others have asked for since the last turn, and what was asked for at this
+// time. What comes of it is told after Woken, which is the first of a turn.
+func (l *waker) wake(now int64, handler Handler) {
+	rings := l.alarm != 0 && now >= l.alarm
+	if rings {
+		l.alarm = 0
+	}
+	if l.state.Load() == notified {
+		l.state.Store(awake)
+		l.runPosted()
+	} else if !rings {
+		return
+	}
+	handler.Woken()
 }

@@ -1,9 +1,9 @@
 package uring
 
 import (
+	"golang.org/x/sys/unix"
 	"testing"
 	"time"
-	"golang.org/x/sys/unix"
 )
 
 func TestTmp(t *testing.T) {
@@ -38,7 +38,14 @@ func TestTmp(t *testing.T) {
 	r.Notify(true)
 	r.ReceiveMany(5, 1000, 5000, true, 78)
 	r.Wait(10 * time.Millisecond)
-	for { c, ok := r.Next(); if !ok {break}; t.Log(c) ; b.Take(&c)}
+	for {
+		c, ok := r.Next()
+		if !ok {
+			break
+		}
+		t.Log(c)
+		b.Take(&c)
+	}
 	var buf [8]byte
 	n, err := unix.Read(ev, buf[:])
 	t.Log(n, err, r.Waiting())
@@ -48,5 +55,11 @@ func TestTmp(t *testing.T) {
 	t.Log(n, err, buf)
 	r.Submit()
 	t.Log(r.Ready())
-	for { c, ok := r.Next(); if !ok {break}; t.Log(c) }
+	for {
+		c, ok := r.Next()
+		if !ok {
+			break
+		}
+		t.Log(c)
+	}
 }
