@@ -37,6 +37,7 @@ const (
 	cancelling                    // and is to end
 	queuedArm                     // the slot is on bank.rearm or bank.starved
 	holding                       // URing.held has bytes of it
+	watching                      // the kernel is to tell if the connection breaks
 )
 
 // at returns the connection in a slot. The pointer stays good when the table grows.
@@ -73,6 +74,9 @@ func (l *URing) end(slot int32, c *uconn, reason why) {
 	b, file := l.bank(slot)
 	if c.flags&receiving != 0 {
 		l.cancelReceive(slot, c)
+	}
+	if c.flags&watching != 0 {
+		l.cancel(b, kindBroken, slot, c)
 	}
 	if c.state == connecting {
 		l.cancel(b, kindConnect, slot, c)
@@ -167,21 +171,30 @@ func (l *URing) LocalAddr(h Handle) (netip.AddrPort, error) {
 	if c == nil {
 		return netip.AddrPort{}, ErrClosed
 	}
+	fd, errno := l.borrow(slot, c)
+	if errno != 0 {
+		return netip.AddrPort{}, errno
+	}
+	defer unix.Close(int(fd))
+	return localAddrOf(fd)
+}
+
+// borrow makes an ordinary descriptor of a connection's socket, which the caller closes.
+func (l *URing) borrow(slot int32, c *uconn) (int32, unix.Errno) {
 	b, file := l.bank(slot)
 	data := userData(kindCall, slot, c.generation)
 	l.room(b).Install(file, data)
 	b.submit()
-	fd := int32(-int32(unix.EAGAIN))
+	res := -int32(unix.EAGAIN) // the queue of completions is too full to see it
 	b.ring.Each(func(cqe *uring.CQE) bool {
 		if cqe.UserData != data {
 			return true
 		}
-		fd, cqe.UserData = cqe.Res, kindNone
+		res, cqe.UserData = cqe.Res, kindNone
 		return false
 	})
-	if fd < 0 {
-		return netip.AddrPort{}, unix.Errno(-fd)
+	if res < 0 {
+		return -1, unix.Errno(-res)
 	}
-	defer unix.Close(int(fd))
-	return localAddrOf(fd)
+	return res, 0
 }

@@ -68,6 +68,7 @@ const (
 	kindConnect         //
 	kindReceive         //
 	kindSend            //
+	kindBroken          // a connection that nothing is received from has broken
 	kindQueued          // the unacknowledged bytes at the beginning of a write timeout
 	kindProgress        // the same at its end
 	kindCall            // looked for at once by whoever made it
@@ -187,7 +188,9 @@ func (l *URing) begin(handler Handler) error {
 func (l *URing) wait() {
 	for {
 		hasty := l.owed || l.spin || l.state.Load() == notified
-		ready := l.submit(hasty)
+		l.submit(hasty)
+		l.settle()
+		ready := l.ready()
 		l.now = monotonic()
 		if ready || l.owed || l.state.Load() == notified {
 			return
@@ -207,18 +210,25 @@ func (l *URing) wait() {
 	}
 }
 
-// submit gives the kernel what was asked for, and takes what it has done; it tells whether there
-// are completions. What only waits for the other side goes along with the sleep that follows, if
-// it follows.
-func (l *URing) submit(hasty bool) (ready bool) {
+// submit gives the kernel what was asked for, and takes what it has done. What only waits for
+// the other side goes along with the sleep that follows, if it follows.
+func (l *URing) submit(hasty bool) {
 	for i, b := range l.banks {
 		pending := b.ring.Pending() > 0
 		if b.expects || b.ring.Waiting() || pending && (i > 0 || hasty || b.ring.Ready()) {
 			b.submit()
 		}
-		ready = ready || b.ring.Ready()
 	}
-	return ready
+}
+
+// ready tells whether there are completions.
+func (l *URing) ready() bool {
+	for _, b := range l.banks {
+		if b.ring.Ready() {
+			return true
+		}
+	}
+	return false
 }
 
 // sleep blocks until something completes, a timer is due or somebody wakes the loop.
@@ -262,13 +272,9 @@ func (l *URing) due() (time.Duration, bool) {
 // turn is one round of the loop. What its Flush causes is told in a later one.
 func (l *URing) turn() {
 	l.stats.Turns++
-	if l.summoned(l.now) {
-		l.settle()
-		l.wake(l.now, l.handler)
-		l.tell()
-	}
+	l.wake(l.now, l.handler)
+	l.tell()
 	l.dispatch()
-	l.judge()
 	l.expire()
 	l.handler.Flush()
 	l.refill()
@@ -337,6 +343,8 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 		l.received(slot, c, bytes, cqe.Res, last)
 	case kind == kindSend:
 		l.sent(slot, c, cqe.Res)
+	case kind == kindBroken:
+		l.broken(slot, c, cqe.Res)
 	case kind == kindQueued:
 		l.queued(c, cqe.Res)
 	case kind == kindProgress:
@@ -382,10 +390,7 @@ func (l *URing) shutdown() {
 	for i := range l.listeners {
 		l.listeners[i].Close()
 	}
-	if l.summoned(l.now) {
-		l.settle()
-		l.wake(l.now, l.handler)
-	}
+	l.wake(l.now, l.handler)
 	l.tell()
 	l.eachSlot(func(slot int32, c *uconn) {
 		if c.state == connecting || c.state == open {

@@ -11,7 +11,7 @@ type heldBytes struct {
 	fin bool // the end of the stream comes behind them
 }
 
-// wantReceive has a connection receive again when the turn is over.
+// wantReceive has a connection receive again when the turn is over, or be watched if it is held.
 func (l *URing) wantReceive(slot int32, c *uconn) {
 	if c.flags&(receiving|queuedArm) == 0 {
 		c.flags |= queuedArm
@@ -36,14 +36,26 @@ func (l *URing) armReceives(b *bank) {
 	b.rearm = b.rearm[:0]
 }
 
-// arm gives the kernel a receive, unless there is a reason against it by now.
+// arm gives the kernel a receive, unless there is a reason against it by now. A connection that
+// is paused is watched for a reset instead. One whose stream has ended cannot be: the kernel
+// would tell of that end again and again.
 func (l *URing) arm(b *bank, slot int32) {
 	c := l.at(slot)
 	c.flags &^= queuedArm
-	if c.state != open || c.hold != 0 || c.flags&(receiving|holding) != 0 {
+	file, data := int(slot-b.base), userData(kindReceive, slot, c.generation)
+	switch {
+	case c.state != open || c.flags&receiving != 0:
+		return
+	case c.hold != 0:
+		if c.flags&watching == 0 && c.hold&holdEnded == 0 {
+			c.flags |= watching
+			l.expect(c)
+			l.room(b).WatchBreak(file, userData(kindBroken, slot, c.generation))
+		}
+		return
+	case c.flags&holding != 0:
 		return
 	}
-	file, data := int(slot-b.base), userData(kindReceive, slot, c.generation)
 	c.flags |= receiving
 	l.expect(c)
 	if c.receiveMax == 0 && l.shape.features.ReceiveLimit {
@@ -100,7 +112,20 @@ func (l *URing) received(slot int32, c *uconn, b []byte, res int32, last bool) {
 		l.end(slot, c, why(errno))
 		return
 	}
-	if last && c.hold == 0 {
+	if last {
+		l.wantReceive(slot, c)
+	}
+}
+
+// broken ends a connection that was reset while nothing was received from it, and takes note
+// that one is received from again.
+func (l *URing) broken(slot int32, c *uconn, res int32) {
+	c.flags &^= watching
+	switch {
+	case c.hold == 0: // receiving finds out
+	case res > 0 && res&(unix.POLLERR|unix.POLLHUP) != 0:
+		l.end(slot, c, why(unix.ECONNRESET))
+	case res < 0: // cancelled by a resumption, and paused again since
 		l.wantReceive(slot, c)
 	}
 }
@@ -161,11 +186,10 @@ func (l *URing) deliverHeld() {
 		default:
 			delete(l.held, slot)
 			c.flags &^= holding
-			if n > 0 {
-				l.wantReceive(slot, c)
-			} else {
+			if n == 0 {
 				c.hold |= holdEnded
 			}
+			l.wantReceive(slot, c)
 		}
 		l.handler.Received(MakeHandle(l.id, int(slot), c.generation), b)
 		l.tell()
@@ -187,8 +211,13 @@ func (l *URing) ResumeReceive(h Handle) {
 		return
 	}
 	c.hold &^= holdPaused
+	if c.flags&watching != 0 && c.hold == 0 {
+		b, _ := l.bank(slot)
+		l.cancel(b, kindBroken, slot, c)
+	}
 	switch {
 	case c.state != open || c.hold != 0:
+		return
 	case c.flags&holding != 0:
 		l.resumed = append(l.resumed, slot)
 	default:

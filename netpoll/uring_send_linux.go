@@ -22,8 +22,8 @@ type passage struct {
 	// started; -1 until the kernel has answered.
 	queued   int
 	sqe      *uring.SQE
-	given    uint32 // the ring's Given of sqe
-	turn     uint64 // of the Send
+	number   uint32 // of sqe
+	passed   bool   // a completion is there, but has not been handled
 	blocked  bool   // the kernel did not take b at once
 	checking bool   // the kernel is asked whether the peer has taken anything
 }
@@ -58,7 +58,7 @@ func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
 	}
 	have := len(p.b)
 	if bank, _ := l.bank(slot); p.sqe != nil && have+len(b) <= len(p.chunk) &&
-		int32(bank.ring.Submitted()-p.given) <= 0 {
+		!bank.ring.Submitted(p.number) {
 		p.b = p.chunk[:have+copy(p.chunk[have:], b)]
 		p.sqe.Extend(len(b))
 		return true
@@ -71,9 +71,9 @@ func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
 func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 	b, file := l.bank(slot)
 	ring := l.room(b)
-	p.given = ring.Given()
+	p.number = ring.Given()
 	p.sqe = ring.Send(file, p.b[p.taken:], userData(kindSend, slot, c.generation))
-	p.turn = l.stats.Turns
+	p.passed = false
 	b.expects = true
 	l.expect(c)
 	l.stats.Sends++
@@ -116,37 +116,22 @@ func (l *URing) sent(slot int32, c *uconn, res int32) {
 	}
 }
 
-// settle takes the completions of copied sends before handler methods that come ahead of all
-// other completions, so that these find nothing under way that has passed.
+// settle looks through the completions after a submission: copied sends that are through are
+// done with, without a turn, and before a handler method could find them under way; and for those
+// that are not through, the time of their peers begins.
 func (l *URing) settle() {
+	if len(l.asked) == 0 {
+		return
+	}
 	for _, b := range l.banks {
 		b.ring.Each(func(cqe *uring.CQE) bool {
-			if cqe.UserData>>56 != kindSend {
-				return true
+			if cqe.UserData>>56 == kindSend && l.settled(cqe) {
+				cqe.UserData = kindNone
 			}
-			c := l.at(int32(cqe.UserData >> 32 & 0xffffff))
-			if c.generation != uint32(cqe.UserData) || c.state != open || c.send == 0 {
-				return true
-			}
-			p := &l.sends[c.send-1]
-			if p.chunk == nil || p.next != nil || int(cqe.Res) != len(p.b)-p.taken {
-				return true
-			}
-			l.stats.SendBytes += uint64(cqe.Res)
-			if p.blocked {
-				l.wheel.stop(int32(cqe.UserData>>32&0xffffff)*timersPerConn + timerWrite)
-			}
-			l.land(c)
-			c.ops--
-			l.ops--
-			cqe.UserData = kindNone
 			return true
 		})
+		b.ring.Skip(kindNone)
 	}
-}
-
-// judge looks for sends that the kernel has had and did not take at once.
-func (l *URing) judge() {
 	later := l.asked[:0]
 	for _, slot := range l.asked {
 		c := l.at(slot)
@@ -154,14 +139,37 @@ func (l *URing) judge() {
 			continue
 		}
 		p := &l.sends[c.send-1]
+		b, _ := l.bank(slot)
 		switch {
-		case p.turn == l.stats.Turns: // not submitted yet
+		case !b.ring.Submitted(p.number):
 			later = append(later, slot)
-		case !p.blocked:
+		case !p.blocked && !p.passed:
 			l.block(slot, c, p)
 		}
 	}
 	l.asked = later
+}
+
+// settled handles the completion of a send if it is one that no handler waits for.
+func (l *URing) settled(cqe *uring.CQE) bool {
+	slot := int32(cqe.UserData >> 32 & 0xffffff)
+	c := l.at(slot)
+	if c.generation != uint32(cqe.UserData) || c.state != open || c.send == 0 {
+		return false
+	}
+	p := &l.sends[c.send-1]
+	if p.chunk == nil || p.next != nil || int(cqe.Res) != len(p.b)-p.taken {
+		p.passed = true
+		return false
+	}
+	l.stats.SendBytes += uint64(cqe.Res)
+	if p.blocked {
+		l.wheel.stop(slot*timersPerConn + timerWrite)
+	}
+	l.land(c)
+	c.ops--
+	l.ops--
+	return true
 }
 
 // block notes that the peer holds up a send, from which the write timeout counts.

@@ -94,11 +94,6 @@ func (l *waker) endPosts() {
 // WakeAt implements Loop.
 func (l *waker) WakeAt(at int64) { l.alarm = at }
 
-// summoned tells whether Woken is due in a turn at that time.
-func (l *waker) summoned(now int64) bool {
-	return l.state.Load() == notified || l.alarm != 0 && now >= l.alarm
-}
-
 // wake does what others have asked for since the last turn, and what was asked for at this
 // time. What comes of it is told after Woken, which is the first of a turn.
 func (l *waker) wake(now int64, handler Handler) {

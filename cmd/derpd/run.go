@@ -32,21 +32,22 @@ const shutdownMax = 3 * time.Second
 
 // server is everything that runs, in the order in which it is stopped.
 type server struct {
-	cfg   *config
-	log   *slog.Logger
-	lns   []*netpoll.Listener
-	stun  *stun.Server
-	plain net.Listener // port 80
-	certs certSource   // nil: plain TCP
-	store *certs.Store // one of these two, or neither
-	auto  *certs.Auto
-	admit *admit.Checker // nil: everyone may log in
-	rate  ratelimit.Limits
-	dns   *bootstrap.Service
-	key   derp.PrivateKey
-	mesh  relay.Mesh
-	relay *relay.Server
-	loops []*netpoll.Epoll
+	cfg    *config
+	log    *slog.Logger
+	lns    []*netpoll.Listener
+	stun   *stun.Server
+	plain  net.Listener // port 80
+	certs  certSource   // nil: plain TCP
+	store  *certs.Store // one of these two, or neither
+	auto   *certs.Auto
+	admit  *admit.Checker // nil: everyone may log in
+	rate   ratelimit.Limits
+	dns    *bootstrap.Service
+	key    derp.PrivateKey
+	mesh   relay.Mesh
+	relay  *relay.Server
+	engine netpoll.Engine
+	loops  []netpoll.Runner
 }
 
 // run serves until ctx ends. Nothing is written to disk before every address is bound and
@@ -121,7 +122,7 @@ func (s *server) identity() (err error) {
 }
 
 // build makes the relay and its loops.
-func (s *server) build() error {
+func (s *server) build() (err error) {
 	c := s.cfg
 	rc := relay.Config{
 		Key: s.key, Mesh: s.mesh, NoDERP: !c.derp, WriteTimeout: c.writeTimeout,
@@ -147,8 +148,11 @@ func (s *server) build() error {
 	}
 	s.relay = relay.New(rc)
 	s.relay.SetRate(s.rate)
+	if s.engine, err = s.chooseEngine(); err != nil {
+		return err
+	}
 	for i := range c.loops {
-		loop, err := netpoll.NewEpoll(i, netpoll.Config{
+		loop, err := s.engine.New(i, netpoll.Config{
 			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
 			Logger: s.log,
 		})

@@ -96,6 +96,11 @@ func (r *Ring) Watch(fd int, data uint64) {
 		userData: data}
 }
 
+// WatchBreak completes once when a connection has failed or is over both ways: Res has the events.
+func (r *Ring) WatchBreak(file int, data uint64) {
+	*r.next() = SQE{opcode: opPollAdd, flags: sqeFixedFile, fd: int32(file), userData: data}
+}
+
 // Message puts a completion with that user data into another ring. One of its own comes only if
 // that fails.
 func (r *Ring) Message(ring int, theirs, data uint64) {

@@ -139,12 +139,13 @@ func (r *Ring) Full() bool { return r.Pending() == len(r.sqes) }
 // Pending is the number of requests that Enter has still to submit.
 func (r *Ring) Pending() int { return int(r.tail - atomic.LoadUint32(r.sqHead)) }
 
-// Submitted counts the requests that the kernel has taken, modulo 2^32; Given those that were
-// prepared. A request is untouched as long as the second at its making is not below the first.
-func (r *Ring) Submitted() uint32 { return atomic.LoadUint32(r.sqHead) }
-
-// Given counts the requests prepared so far, modulo 2^32.
+// Given counts the requests prepared so far, modulo 2^32: the number of the next one.
 func (r *Ring) Given() uint32 { return r.tail }
+
+// Submitted tells whether the kernel has taken the request with that number.
+func (r *Ring) Submitted(number uint32) bool {
+	return int32(atomic.LoadUint32(r.sqHead)-number) > 0
+}
 
 // Ready tells whether there is a completion to take.
 func (r *Ring) Ready() bool { return atomic.LoadUint32(r.cqTail) != r.head }
@@ -173,6 +174,15 @@ func (r *Ring) Each(visit func(*CQE) bool) {
 			return
 		}
 	}
+}
+
+// Skip takes the completions at the head that carry this user data.
+func (r *Ring) Skip(data uint64) {
+	end := atomic.LoadUint32(r.cqTail)
+	for r.head != end && r.cqes[r.head&uint32(len(r.cqes)-1)].UserData == data {
+		r.head++
+	}
+	atomic.StoreUint32(r.cqHead, r.head)
 }
 
 // Submit hands over what was prepared, and lets the kernel produce completions; it does not
