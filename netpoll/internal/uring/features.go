@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 	"unsafe"
@@ -38,6 +39,8 @@ var needed = []struct {
 // Probe tries what the process may do. An error is one sentence that names the obstacle and,
 // where there is one, the remedy.
 func Probe() (Features, error) {
+	runtime.LockOSThread() // the ring belongs to one thread
+	defer runtime.UnlockOSThread()
 	r, err := Open(Config{Entries: 8, Completions: 16, Files: 2})
 	if err != nil {
 		return Features{}, obstacle(err, release(), sysctl())
@@ -62,7 +65,7 @@ func Probe() (Features, error) {
 func missing(p *probe, kernel string) error {
 	for _, n := range needed {
 		if n.op >= int(p.opsLen) || p.ops[n.op].flags&1 == 0 {
-			return fmt.Errorf("Linux %s lacks the io_uring operation %s, which came with %s",
+			return fmt.Errorf("the kernel, Linux %s, lacks the io_uring operation %s, which came with %s",
 				kernel, n.name, n.since)
 		}
 	}
@@ -102,7 +105,7 @@ func try(r *Ring) (f Features, err error) {
 func obstacle(err error, kernel, disabled string) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("Linux %s was built without io_uring, or a seccomp filter hides it: %w",
+		return fmt.Errorf("the kernel, Linux %s, was built without io_uring, or a seccomp filter hides it: %w",
 			kernel, err)
 	case errors.Is(err, unix.EPERM) && disabled == "2":
 		return errors.New("io_uring is switched off on this machine: " +
