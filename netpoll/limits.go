@@ -90,6 +90,10 @@ const (
 	// which takes microseconds. After it memory that they might use is not given back.
 	quiesceMax = 5 * time.Second
 
+	// leaveMax is how long a connection without a write timeout may take, after Close, to send
+	// what was copied. The kernel would give the same bytes minutes, in its own memory.
+	leaveMax = 10 * time.Second
+
 	// sendCopyMax is the longest Send that is copied, and so over for the handler at once. A
 	// copy of 16 KiB takes a tenth of the time of sending it.
 	sendCopyMax = 32 << 10

@@ -38,6 +38,7 @@ const (
 	queuedArm                     // the slot is on bank.rearm or bank.starved
 	holding                       // URing.held has bytes of it
 	watching                      // the kernel is to tell if the connection breaks
+	aborted                       // Reset
 )
 
 // at returns the connection in a slot. The pointer stays good when the table grows.
@@ -82,7 +83,11 @@ func (l *URing) end(slot int32, c *uconn, reason why) {
 		l.cancel(b, kindConnect, slot, c)
 		c.state = refused
 	} else {
-		if c.send != 0 {
+		switch {
+		case c.send == 0:
+		case reason == whyClosed && c.flags&aborted == 0 && l.sends[c.send-1].chunk != nil:
+			l.leaveSend(slot, c)
+		default:
 			l.cancel(b, kindSend, slot, c)
 		}
 		c.state = closed
@@ -137,6 +142,7 @@ func (l *URing) Close(h Handle) {
 // Reset implements Loop.
 func (l *URing) Reset(h Handle) {
 	if slot, c := l.find(h); c != nil {
+		c.flags |= aborted
 		l.linger(slot)
 		l.end(slot, c, whyClosed)
 	}

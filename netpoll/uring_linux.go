@@ -335,6 +335,7 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 			l.sends[c.send-1].taken += int(cqe.Res)
 		}
 		if c.ops == 0 {
+			l.wheel.stop(slot*timersPerConn + timerWrite)
 			l.ended = append(l.ended, slot)
 		}
 	case kind == kindConnect:
@@ -392,9 +393,16 @@ func (l *URing) shutdown() {
 	}
 	l.wake(l.now, l.handler)
 	l.tell()
+	for _, b := range l.banks {
+		b.submit() // last words, before what is left of them is cancelled
+	}
 	l.eachSlot(func(slot int32, c *uconn) {
-		if c.state == connecting || c.state == open {
+		switch {
+		case c.state == connecting || c.state == open:
 			l.end(slot, c, whyStopped)
+		case c.state == closed && c.send != 0:
+			b, _ := l.bank(slot)
+			l.cancel(b, kindSend, slot, c)
 		}
 	})
 	l.tell()

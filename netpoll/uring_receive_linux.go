@@ -60,7 +60,9 @@ func (l *URing) arm(b *bank, slot int32) {
 	l.expect(c)
 	if c.receiveMax == 0 && l.shape.features.ReceiveLimit {
 		c.flags |= many
-		l.room(b).ReceiveMany(file, l.receiveBytes, l.receiveBytes, true, data)
+		// The kernel stops after the receive that reaches the total, so twice this is the most.
+		half := (l.receiveBytes + 1) / 2
+		l.room(b).ReceiveMany(file, half, half, true, data)
 		return
 	}
 	l.room(b).Receive(file, l.receiveLimit(c), true, data)

@@ -10,7 +10,8 @@ import (
 // A Send is copied and is over for the handler, or, if it is long, or something is under way
 // already, it stays the handler's buffer until Sent. Copied bytes are under way until the kernel
 // has taken them, which it nearly always has when the turn's submission returns. So Send tells
-// what it would tell with a plain system call: false means that the peer holds things up.
+// what it would tell with a plain system call: false means that the peer holds things up. And as
+// with a system call, what it has taken still leaves when the handler closes the connection.
 
 // passage is what is under way from a connection to the kernel.
 type passage struct {
@@ -72,7 +73,7 @@ func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 	b, file := l.bank(slot)
 	ring := l.room(b)
 	p.number = ring.Given()
-	p.sqe = ring.Send(file, p.b[p.taken:], userData(kindSend, slot, c.generation))
+	p.sqe = ring.Send(file, p.b[p.taken:], p.chunk != nil, userData(kindSend, slot, c.generation))
 	p.passed = false
 	b.expects = true
 	l.expect(c)
@@ -212,6 +213,11 @@ func (l *URing) queued(c *uconn, res int32) {
 // send only when a good part of what it may hold is free, which a slow peer may not achieve in
 // the time; what it has acknowledged tells it from a dead one.
 func (l *URing) sendExpired(slot int32, c *uconn) {
+	if c.state == closed { // it was to be closed when a last send is through
+		b, _ := l.bank(slot)
+		l.cancel(b, kindSend, slot, c)
+		return
+	}
 	l.sends[c.send-1].checking = true
 	l.askUnsent(slot, c, kindProgress)
 }
@@ -230,6 +236,16 @@ func (l *URing) progress(slot int32, c *uconn, res int32) {
 	// megabytes of it for minutes.
 	l.linger(slot)
 	l.end(slot, c, whyWriteTimeout)
+}
+
+// leaveSend lets a send that was told to be taken go on after Close. The socket is closed when the
+// request that still uses it has ended, which its write timeout forces in the end.
+func (l *URing) leaveSend(slot int32, c *uconn) {
+	d := time.Duration(c.writeTimeout) * time.Millisecond
+	if d == 0 {
+		d = leaveMax
+	}
+	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
 }
 
 // launch begins a passage, land ends it.

@@ -46,12 +46,17 @@ func pollFirst(wait bool) uint16 {
 	return 0
 }
 
-// Send sends what fits of b, at least one byte. It returns the entry, for Extend.
-func (r *Ring) Send(file int, b []byte, data uint64) *SQE {
+// Send sends b, or, unless all is wanted, what fits of it, at least one byte. It returns the
+// entry, for Extend.
+func (r *Ring) Send(file int, b []byte, all bool, data uint64) *SQE {
+	var flags uint32 = unix.MSG_NOSIGNAL
+	if all {
+		flags |= unix.MSG_WAITALL
+	}
 	sqe := r.next()
 	*sqe = SQE{opcode: opSend, flags: sqeFixedFile, fd: int32(file),
 		addr: address(unsafe.Pointer(unsafe.SliceData(b))), length: uint32(len(b)),
-		opFlags: unix.MSG_NOSIGNAL, userData: data}
+		opFlags: flags, userData: data}
 	return sqe
 }
 
