@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -324,7 +323,8 @@ func TestSendsKeepOrder(t *testing.T) {
 		p := &probe{}
 		var kept, taken int
 		rest := data
-		more := func(h Handle) {
+		var more func(Handle)
+		more = func(h Handle) {
 			for len(rest) > 0 {
 				n := min(1+random.IntN(1<<(1+random.IntN(17))), len(rest))
 				b := bytes.Clone(rest[:n])
@@ -336,14 +336,13 @@ func TestSendsKeepOrder(t *testing.T) {
 				taken++
 				clear(b) // it is ours again
 				if random.IntN(3) == 0 {
-					p.loop.SetTimeout(h, time.Nanosecond)
+					p.loop.Post(func() { more(h) }) // in another turn
 					return
 				}
 			}
 			p.loop.Close(h)
 		}
 		p.accepted = func(h Handle, _ int, _ netip.AddrPort) { more(h) }
-		p.timeout = func(h Handle) { more(h) }
 		p.sent = func(h Handle, b []byte, n int, err error) {
 			if err != nil || n != len(b) {
 				t.Errorf("Sent %d of %d, %v", n, len(b), err)

@@ -56,7 +56,6 @@ const (
 	opClose          = 19
 	opSend           = 26
 	opRecv           = 27
-	opMsgRing        = 40
 	opURingCmd       = 46
 	opFixedFDInstall = 54
 	opLast           = 64 // room in a probe

@@ -31,7 +31,6 @@ var needed = []struct {
 	{opClose, "CLOSE", "5.6"},
 	{opSend, "SEND", "5.6"},
 	{opRecv, "RECV", "5.6"},
-	{opMsgRing, "MSG_RING", "5.18"},
 	{opURingCmd, "URING_CMD", "5.19"},
 	{opFixedFDInstall, "FIXED_FD_INSTALL", "6.8"}, // later than socket options by URING_CMD
 }

@@ -106,11 +106,4 @@ func (r *Ring) WatchBreak(file int, data uint64) {
 	*r.next() = SQE{opcode: opPollAdd, flags: sqeFixedFile, fd: int32(file), userData: data}
 }
 
-// Message puts a completion with that user data into another ring. One of its own comes only if
-// that fails.
-func (r *Ring) Message(ring int, theirs, data uint64) {
-	*r.next() = SQE{opcode: opMsgRing, flags: sqeCQESkipSuccess, fd: int32(ring), off: theirs,
-		userData: data}
-}
-
 func address(p unsafe.Pointer) uint64 { return uint64(uintptr(p)) }
