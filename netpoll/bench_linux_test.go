@@ -224,6 +224,8 @@ func testBlockedSendsDoNotAllocate(t *testing.T) {
 func BenchmarkEcho(b *testing.B) {
 	b.Run(onEpoll, benchEcho)
 	b.Run(onURing, benchEcho)
+	b.Run(onBanks, benchEcho)
+	b.Run(onOlder, benchEcho)
 }
 
 func benchEcho(b *testing.B) {

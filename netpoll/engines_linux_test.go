@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"derpd/netpoll/internal/uring"
 )
 
 // The kinds of loops that a test runs on, as its subtests are named. The last is io_uring as an
@@ -14,6 +16,11 @@ const (
 	onEpoll = "epoll"
 	onURing = "io_uring"
 	onScant = "scant io_uring"
+
+	// For benchmarks: with the connections spread over four banks; with a request for each
+	// receive, as before Linux 6.17.
+	onBanks = "several rings"
+	onOlder = "single receives"
 )
 
 // eachEngine runs a test on every kind of loop; newLoop makes one of the kind under test.
@@ -34,16 +41,32 @@ func scant() shape {
 }
 
 func newLoop(t testing.TB, id int, cfg Config) (Runner, error) {
-	switch {
-	case strings.Contains(t.Name(), "/"+onURing):
-		return NewURing(id, cfg)
-	case strings.Contains(t.Name(), "/"+strings.ReplaceAll(onScant, " ", "_")):
-		if err := cfg.complete(id); err != nil {
-			return nil, err
-		}
-		return newURing(id, cfg, scant())
+	on := func(kind string) bool {
+		return strings.Contains(t.Name(), "/"+strings.ReplaceAll(kind, " ", "_"))
 	}
-	return NewEpoll(id, cfg)
+	if on(onURing) {
+		return NewURing(id, cfg)
+	}
+	sh := scant()
+	switch features, err := uring.Probe(); {
+	case on(onScant):
+	case !on(onBanks) && !on(onOlder):
+		return NewEpoll(id, cfg)
+	case err != nil:
+		return nil, err
+	default:
+		sh = shape{entries: uringEntries, completions: uringCompletions, files: 1000,
+			buffers: 16, bufferBytes: bufferBytes, features: features}
+		if on(onBanks) {
+			sh.files = 48
+		} else {
+			sh.features.ReceiveLimit = false
+		}
+	}
+	if err := cfg.complete(id); err != nil {
+		return nil, err
+	}
+	return newURing(id, cfg, sh)
 }
 
 func wakerOf(l Runner) *waker {

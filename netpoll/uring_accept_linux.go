@@ -119,7 +119,9 @@ func (l *URing) accepted(b *bank, slot int32, c *uconn, res int32) {
 	c.state, c.link = open, 0
 	l.live++
 	l.stats.Accepts++
-	a.succeeded(l.log)
+	if a.resume == 0 { // else it was in flight already when want began
+		a.succeeded(l.log)
+	}
 	l.wantReceive(slot, c)
 	h := MakeHandle(l.id, int(slot), c.generation)
 	l.handler.Accepted(h, int(index), addrPortOf(&a.peers[op].address))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -138,6 +140,53 @@ func serveMany(t *testing.T, conns int) {
 	})
 	if fds, err := os.ReadDir("/proc/self/fd"); err != nil || len(fds) > 64 {
 		t.Errorf("%d descriptors open, %v", len(fds), err)
+	}
+}
+
+// Without a descriptor for another ring accepting rests when the table is full, established
+// connections go on, and when there are descriptors again those that waited are accepted. It
+// lowers the limit of open files, and so has a process of its own.
+func TestAcceptWithoutRings(t *testing.T) {
+	if os.Getenv(envFiles) == "" {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestAcceptWithoutRings$", "-test.timeout=60s")
+		cmd.Env = append(os.Environ(), envFiles+"=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return
+	}
+	const waiting = 5
+	var log lockedBuffer
+	e := newEcho()
+	sh := whole(t)
+	sh.files = acceptsInFlight
+	l, addr := shaped(t, &e.probe, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, sh)
+	all := make([]*net.TCPConn, acceptsInFlight+waiting)
+	for i := range all {
+		all[i] = dial(t, addr)
+		mustWrite(t, all[i], "one")
+	}
+	setFileLimit(t, 3)
+	startLoop(t, &e.probe)
+	var s Stats
+	for deadline := time.Now().Add(patience); s.AcceptErrors < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not tried again: %+v", s)
+		}
+		onLoop(t, l, func() { s = l.Stats() })
+	}
+	if s.AcceptErrors > 5 || s.Accepts != acceptsInFlight {
+		t.Errorf("%d accepted; tried %d times in a moment", s.Accepts, s.AcceptErrors)
+	}
+	mustSleep(t, l)
+	setFileLimit(t, 1000)
+	for _, conn := range all {
+		mustRead(t, conn, "one")
+	}
+	for _, text := range []string{"cannot accept", "ulimit -n", "accepting again"} {
+		if n := strings.Count(log.String(), text); n != 1 {
+			t.Errorf("%q said %d times, want once: %s", text, n, log.String())
+		}
 	}
 }
 

@@ -63,6 +63,9 @@ func run(ctx context.Context, c *config) error {
 	if err := s.access(); err != nil {
 		return err
 	}
+	if s.engine, err = s.chooseEngine(); err != nil {
+		return err
+	}
 	if err := s.listen(); err != nil {
 		return err
 	}
@@ -122,7 +125,7 @@ func (s *server) identity() (err error) {
 }
 
 // build makes the relay and its loops.
-func (s *server) build() (err error) {
+func (s *server) build() error {
 	c := s.cfg
 	rc := relay.Config{
 		Key: s.key, Mesh: s.mesh, NoDERP: !c.derp, WriteTimeout: c.writeTimeout,
@@ -148,9 +151,6 @@ func (s *server) build() (err error) {
 	}
 	s.relay = relay.New(rc)
 	s.relay.SetRate(s.rate)
-	if s.engine, err = s.chooseEngine(); err != nil {
-		return err
-	}
 	for i := range c.loops {
 		loop, err := s.engine.New(i, netpoll.Config{
 			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
