@@ -94,6 +94,13 @@ const (
 	// what was copied. The kernel would give the same bytes minutes, in its own memory.
 	leaveMax = 10 * time.Second
 
+	// parkRound is how long a connection is silent, once to twice as long, before it is parked.
+	// Waking one up costs a microsecond, so it may be short; but a client that pings every few
+	// seconds should not be. parkSteps is the number of turns that a round is spread over: one
+	// that meets a thousand silent connections takes a millisecond.
+	parkRound = 10 * time.Second
+	parkSteps = 50
+
 	// sendCopyMax is the longest Send that is copied, and so over for the handler at once. A
 	// copy of 16 KiB takes a tenth of the time of sending it.
 	sendCopyMax = 32 << 10

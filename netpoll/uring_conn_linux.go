@@ -12,7 +12,7 @@ import (
 
 // uconn is what the loop knows of a connection, as conn is for epoll. Its file in the table of
 // direct descriptors follows from its slot. With its two timers in the wheel a connection takes
-// 56 bytes.
+// 64 bytes.
 type uconn struct {
 	generation   uint32 // of the connection in this slot, or of the next
 	link         int32  // while free: 1 + the next free slot; accepting: the accept; ended: why
@@ -29,7 +29,7 @@ type uconn struct {
 const accepting connState = refused + 1
 
 // uflags is how receiving stands.
-type uflags uint8
+type uflags uint16
 
 const (
 	receiving  uflags = 1 << iota // a receive is with the kernel
@@ -37,7 +37,9 @@ const (
 	cancelling                    // and is to end
 	queuedArm                     // the slot is on bank.rearm or bank.starved
 	holding                       // URing.held has bytes of it
-	watching                      // the kernel is to tell if the connection breaks
+	watching                      // the kernel is to tell if it breaks, or is readable
+	heard                         // something came since the last round of parking
+	parking                       // it is to be watched, not received from
 	aborted                       // Reset
 )
 
@@ -77,7 +79,7 @@ func (l *URing) end(slot int32, c *uconn, reason why) {
 		l.cancelReceive(slot, c)
 	}
 	if c.flags&watching != 0 {
-		l.cancel(b, kindBroken, slot, c)
+		l.cancel(b, kindWatch, slot, c)
 	}
 	if c.state == connecting {
 		l.cancel(b, kindConnect, slot, c)

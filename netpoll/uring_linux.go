@@ -42,6 +42,10 @@ type URing struct {
 	copies  copies
 	wheel   *wheel
 
+	receives int   // receives that the kernel has
+	parkAt   int64 // when silent connections are looked for next
+	parkNext int   // and after which slot
+
 	listeners []uacceptor
 	peers     []byte // mapped: the addresses of accepts in flight
 	resting   int    // listeners that rest
@@ -68,7 +72,7 @@ const (
 	kindConnect         //
 	kindReceive         //
 	kindSend            //
-	kindBroken          // a connection that nothing is received from has broken
+	kindWatch           // a connection that nothing is received from is readable or has broken
 	kindQueued          // the unacknowledged bytes at the beginning of a write timeout
 	kindProgress        // the same at its end
 	kindCall            // looked for at once by whoever made it
@@ -261,6 +265,7 @@ func (l *URing) due() (time.Duration, bool) {
 		}
 	}
 	sooner(l.alarm)
+	sooner(l.parkDue())
 	if l.resting > 0 {
 		for i := range l.listeners {
 			sooner(l.listeners[i].resume)
@@ -326,6 +331,9 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 	if last {
 		c.ops--
 		l.ops--
+		if kind == kindReceive {
+			l.receives--
+		}
 	}
 	switch {
 	case kind == kindAccept:
@@ -344,8 +352,8 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 		l.received(slot, c, bytes, cqe.Res, last)
 	case kind == kindSend:
 		l.sent(slot, c, cqe.Res)
-	case kind == kindBroken:
-		l.broken(slot, c, cqe.Res)
+	case kind == kindWatch:
+		l.watched(slot, c, cqe.Res)
 	case kind == kindQueued:
 		l.queued(c, cqe.Res)
 	case kind == kindProgress:
@@ -368,6 +376,9 @@ func (l *URing) expire() {
 			l.handler.Timeout(MakeHandle(l.id, int(slot), c.generation))
 		}
 		l.tell()
+	}
+	if l.receives > 0 {
+		l.parkStep()
 	}
 	for i := range l.listeners {
 		if a := &l.listeners[i]; a.resume != 0 && a.resume <= l.now {

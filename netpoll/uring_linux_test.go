@@ -427,3 +427,69 @@ func TestSendThenClose(t *testing.T) {
 		}
 	})
 }
+
+// Silent connections are parked after a while, come back with the first byte, and everything that
+// may happen to a connection may happen to one that is parked.
+func TestParking(t *testing.T) {
+	eachURing(t, func(t *testing.T, sh shape) {
+		e := newEcho()
+		handles, closed := make(chan Handle, 10), make(chan error, 10)
+		inner := e.accepted
+		e.accepted = func(h Handle, i int, r netip.AddrPort) { inner(h, i, r); handles <- h }
+		gone := e.closed
+		e.closed = func(h Handle, err error) { gone(h, err); closed <- err }
+		l, addr := shaped(t, &e.probe, Config{}, sh)
+		startLoop(t, &e.probe)
+		park := func() { // goes through rounds as if time had passed
+			t.Helper()
+			for range 2 {
+				onLoop(t, l, func() {
+					for range parkSteps + 1 {
+						l.parkAt = 0
+						l.parkStep()
+					}
+				})
+				onLoop(t, l, func() {}) // the cancelled receives come back
+				onLoop(t, l, func() {})
+			}
+			onLoop(t, l, func() {
+				if l.receives != 0 || l.parkDue() != 0 {
+					t.Errorf("%d receives with the kernel after parking", l.receives)
+				}
+			})
+		}
+		conns := make([]*net.TCPConn, 6)
+		hs := make([]Handle, len(conns))
+		for i := range conns {
+			conns[i] = dial(t, addr)
+			hs[i] = within(t, handles)
+		}
+		mustWrite(t, conns[0], "before")
+		mustRead(t, conns[0], "before")
+		park()
+		mustSleep(t, l)
+		for range 3 {
+			mustWrite(t, conns[0], "after")
+			mustRead(t, conns[0], "after")
+		}
+		onLoop(t, l, func() { l.PauseReceive(hs[1]); l.PauseReceive(hs[2]); l.Close(hs[3]) })
+		if err := within(t, closed); err != nil {
+			t.Errorf("Closed of a parked connection: %v", err)
+		}
+		mustWrite(t, conns[1], "held")
+		park()
+		onLoop(t, l, func() { l.ResumeReceive(hs[1]) })
+		mustRead(t, conns[1], "held")
+		for _, i := range []int{2, 4} { // paused, and not
+			conns[i].SetLinger(0)
+			conns[i].Close()
+			if err := within(t, closed); !isOneOf(err, unix.ECONNRESET) {
+				t.Errorf("reset of parked connection %d: %v", i, err)
+			}
+		}
+		conns[5].CloseWrite()
+		if n, err := conns[5].Read(make([]byte, 1)); err != io.EOF {
+			t.Errorf("after FIN of a parked connection: %d, %v", n, err)
+		}
+	})
+}

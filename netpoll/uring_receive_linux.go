@@ -50,13 +50,17 @@ func (l *URing) arm(b *bank, slot int32) {
 		if c.flags&watching == 0 && c.hold&holdEnded == 0 {
 			c.flags |= watching
 			l.expect(c)
-			l.room(b).WatchBreak(file, userData(kindBroken, slot, c.generation))
+			l.room(b).WatchBreak(file, userData(kindWatch, slot, c.generation))
 		}
 		return
 	case c.flags&holding != 0:
 		return
+	case c.flags&parking != 0:
+		l.park(b, slot, c)
+		return
 	}
-	c.flags |= receiving
+	c.flags |= receiving | heard
+	l.receives++
 	l.expect(c)
 	if c.receiveMax == 0 && l.shape.features.ReceiveLimit {
 		c.flags |= many
@@ -90,7 +94,10 @@ func (l *URing) received(slot int32, c *uconn, b []byte, res int32, last bool) {
 	if last {
 		c.flags &^= receiving | many | cancelling
 	}
-	l.stats.Receives++
+	if res >= 0 {
+		c.flags = c.flags&^parking | heard
+		l.stats.Receives++
+	}
 	errno := unix.Errno(0)
 	if res < 0 {
 		errno = unix.Errno(-res)
@@ -119,15 +126,16 @@ func (l *URing) received(slot int32, c *uconn, b []byte, res int32, last bool) {
 	}
 }
 
-// broken ends a connection that was reset while nothing was received from it, and takes note
-// that one is received from again.
-func (l *URing) broken(slot int32, c *uconn, res int32) {
+// watched ends a connection that was reset while nothing was received from it, and has one that
+// is readable or resumed be received from.
+func (l *URing) watched(slot int32, c *uconn, res int32) {
 	c.flags &^= watching
 	switch {
-	case c.hold == 0: // receiving finds out
-	case res > 0 && res&(unix.POLLERR|unix.POLLHUP) != 0:
+	case c.hold != 0 && res > 0 && res&(unix.POLLERR|unix.POLLHUP) != 0:
 		l.end(slot, c, why(unix.ECONNRESET))
-	case res < 0: // cancelled by a resumption, and paused again since
+	case c.hold != 0 && res > 0 && res&unix.POLLIN == 0:
+		// The peer has ended its stream, and would be said to have again and again.
+	default:
 		l.wantReceive(slot, c)
 	}
 }
@@ -215,7 +223,7 @@ func (l *URing) ResumeReceive(h Handle) {
 	c.hold &^= holdPaused
 	if c.flags&watching != 0 && c.hold == 0 {
 		b, _ := l.bank(slot)
-		l.cancel(b, kindBroken, slot, c)
+		l.cancel(b, kindWatch, slot, c)
 	}
 	switch {
 	case c.state != open || c.hold != 0:

@@ -101,6 +101,12 @@ func (r *Ring) Watch(fd int, data uint64) {
 		userData: data}
 }
 
+// WatchReadable completes once when a connection has something to receive, has failed or is over.
+func (r *Ring) WatchReadable(file int, data uint64) {
+	*r.next() = SQE{opcode: opPollAdd, flags: sqeFixedFile, fd: int32(file), opFlags: unix.POLLIN,
+		userData: data}
+}
+
 // WatchBreak completes once when a connection has failed or is over both ways: Res has the events.
 func (r *Ring) WatchBreak(file int, data uint64) {
 	*r.next() = SQE{opcode: opPollAdd, flags: sqeFixedFile, fd: int32(file), userData: data}
