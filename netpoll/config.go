@@ -10,7 +10,7 @@ import (
 // Config sets up a loop. The zero value is good, but accepts nothing.
 type Config struct {
 	MaxConns     int         // connections at most; 0: MaxConnsDefault
-	ArenaBytes   int         // received in one turn at most; 0: ArenaBytesDefault
+	ArenaBytes   int         // received in one turn at most (a ring); 0: ArenaBytesDefault
 	ReceiveBytes int         // received from one connection in a turn; 0: ReceiveBytesDefault
 	Listeners    []*Listener // accepted from; the loop closes them when it stops
 	// UserTimeout and KeepAlive are for the connections made by Connect, as ListenOptions

@@ -86,6 +86,10 @@ const (
 	// piece, and large against the bytes at its end that are left over as a short receive.
 	bufferBytes = 64 << 10
 
+	// bufferOnceBytes is the size where the kernel uses a buffer for one receive only (before
+	// Linux 6.12): a largest TLS record, and several times as many in an arena.
+	bufferOnceBytes = 16 << 10
+
 	// quiesceMax bounds how long the end of a loop waits for requests that were cancelled,
 	// which takes microseconds. After it memory that they might use is not given back.
 	quiesceMax = 5 * time.Second

@@ -11,7 +11,9 @@ import (
 	"derpd/netpoll/internal/uring"
 )
 
-// URing is a Loop on io_uring. It runs on a thread of its own.
+// URing is a Loop on io_uring. It runs on a thread of its own. Received bytes lie in buffers that
+// the kernel fills on its own account and gets back after Flush; a turn submits what it has asked
+// for with the call that waits for what is next.
 type URing struct {
 	waker
 	id           int
@@ -101,17 +103,15 @@ func NewURing(id int, cfg Config) (*URing, error) {
 	}
 	sh := shape{entries: uringEntries, completions: uringCompletions, features: features,
 		files: filesPerBankMax, bufferBytes: bufferBytes}
-	sh.buffers = ceilPower(cfg.ArenaBytes / sh.bufferBytes)
-	return newURing(id, cfg, sh)
-}
-
-// ceilPower is the smallest power of two that is not below n, and at least 1.
-func ceilPower(n int) int {
-	p := 1
-	for p < n {
-		p *= 2
+	if !features.Incremental {
+		sh.bufferBytes = bufferOnceBytes
 	}
-	return p
+	sh.bufferBytes = min(sh.bufferBytes, cfg.ArenaBytes)
+	sh.buffers = 1
+	for 2*sh.buffers*sh.bufferBytes <= cfg.ArenaBytes {
+		sh.buffers *= 2
+	}
+	return newURing(id, cfg, sh)
 }
 
 func newURing(id int, cfg Config, sh shape) (*URing, error) {
