@@ -507,7 +507,12 @@ func testNoDescriptorLeaks(t *testing.T) {
 		addr := makeLoop(t, p, Config{})
 		ended := make(chan error, 1)
 		handles := make(chan Handle, 1)
-		p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+		p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
+			if _, err := p.loop.LocalAddr(h); err != nil {
+				t.Error(err)
+			}
+			handles <- h
+		}
 		go func() { ended <- p.loop.Run(p) }()
 		conn := dial(t, addr)
 		within(t, handles)

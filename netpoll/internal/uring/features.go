@@ -104,8 +104,8 @@ func try(r *Ring) (f Features, err error) {
 func obstacle(err error, kernel, disabled string) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("the kernel, Linux %s, was built without io_uring, or a seccomp filter hides it: %w",
-			kernel, err)
+		return fmt.Errorf("the kernel, Linux %s, was built without io_uring, or a seccomp filter "+
+			"hides it: %w", kernel, err)
 	case errors.Is(err, unix.EPERM) && disabled == "2":
 		return errors.New("io_uring is switched off on this machine: " +
 			"sysctl kernel.io_uring_disabled is 2; set it to 0")

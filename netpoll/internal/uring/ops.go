@@ -12,7 +12,7 @@ import (
 
 // Accept waits for a connection on a listening descriptor and puts it into the table. from and
 // size (its capacity, then its length) receive the peer's address.
-func (r *Ring) Accept(listener int, file int, from *unix.RawSockaddrAny, size *uint32, data uint64) {
+func (r *Ring) Accept(listener, file int, from *unix.RawSockaddrAny, size *uint32, data uint64) {
 	*r.next() = SQE{opcode: opAccept, fd: int32(listener), fileIndex: uint32(file) + 1,
 		addr: address(unsafe.Pointer(from)), off: address(unsafe.Pointer(size)), userData: data}
 }
