@@ -25,5 +25,6 @@ func (e Engine) New(id int, cfg Config) (Runner, error) {
 	case EngineURing:
 		return NewURing(id, cfg)
 	}
-	return nil, fmt.Errorf("netpoll: engine %q: there are %s and %s", string(e), EngineEpoll, EngineURing)
+	return nil, fmt.Errorf("netpoll: engine %q: there are %s and %s", string(e), EngineEpoll,
+		EngineURing)
 }
