@@ -26,7 +26,8 @@ func Rules(t *testing.T, target loadgen.Target) {
 	for _, p := range []struct {
 		to   derp.Key
 		text string
-	}{{b.key, "1"}, {b.key, "2"}, {c.key, "3"}, {derp.Key{1}, "nobody's"}, {b.key, "4"}, {a.key, "5"}} {
+	}{{b.key, "1"}, {b.key, "2"}, {c.key, "3"}, {derp.Key{1}, "nobody's"}, {b.key, "4"},
+		{a.key, "5"}} {
 		burst = derp.AppendSendPacket(burst, p.to, []byte(p.text))
 	}
 	burst = derp.AppendPing(burst, [derp.PingLen]byte{6})
