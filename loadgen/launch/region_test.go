@@ -32,6 +32,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// needExec skips a test that runs this binary again, where make test-arm64 has it emulated.
+func needExec(t *testing.T) {
+	t.Helper()
+	if os.Getenv("TEST_EMULATED") != "" {
+		t.Skip("emulated: the system cannot execute this binary once more")
+	}
+}
+
 // listen is the relay: it serves TLS with the files it is given, until a SIGTERM.
 func listen() {
 	args := map[string]string{}
@@ -60,6 +68,7 @@ func listen() {
 }
 
 func TestStartAndStop(t *testing.T) {
+	needExec(t)
 	r, err := Start(t.Context(), Options{Path: os.Args[0], Env: []string{asRelay + "=1"}, CPU: -1,
 		Args: []string{"-more", "flags"}})
 	if err != nil {
@@ -98,6 +107,7 @@ func TestStartAndStop(t *testing.T) {
 
 // TestOutlivesItsContext: what is interrupted still has a drain to measure.
 func TestOutlivesItsContext(t *testing.T) {
+	needExec(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := Start(ctx, Options{Path: os.Args[0], Env: []string{asRelay + "=1"}, CPU: -1})
 	if err != nil {
