@@ -96,8 +96,14 @@ func (d *driven) turn() {
 // submit has sent what was given to Send, as a loop does before it sleeps.
 func (d *driven) submit() {
 	if l, ok := d.loop.(*URing); ok {
-		l.submit(true)
-		l.settle()
+		for {
+			l.submit(true)
+			l.settle()
+			if len(l.sends) == len(l.idle) {
+				return
+			}
+			l.turn() // one was behind another
+		}
 	}
 }
 
@@ -111,9 +117,9 @@ func threadTime() int64 {
 // round sends a frame from every peer, turns the loop until all are received and takes the
 // echoes.
 func (d *driven) round() {
-	want := d.loop.Stats().ReceiveBytes + uint64(len(d.peers)*frameBytes)
+	want := d.loop.Stats().ReceiveBytes + uint64(len(d.peers)*len(d.b))
 	for _, fd := range d.peers {
-		if n, errno := send(int32(fd), d.b); errno != 0 || n != frameBytes {
+		if n, errno := send(int32(fd), d.b); errno != 0 || n != len(d.b) {
 			d.t.Fatalf("send: %d, %v", n, errno)
 		}
 	}
@@ -230,20 +236,23 @@ func BenchmarkEcho(b *testing.B) {
 
 func benchEcho(b *testing.B) {
 	for _, c := range []struct {
-		name  string
-		conns int
-	}{{"conns=1", 1}, {"conns=4", 4}, {"conns=16", 16}, {"conns=128", 128}} {
+		name   string
+		conns  int
+		frames int // in a write
+	}{{"conns=1", 1, 1}, {"conns=4", 4, 1}, {"conns=16", 16, 1}, {"conns=128", 128, 1},
+		{"conns=4,frames=8", 4, 8}, {"conns=16,frames=8", 16, 8}} {
 		b.Run(c.name, func(b *testing.B) {
 			e := &echoAtOnce{}
 			d := newDriven(b, e, c.conns)
 			e.loop = d.loop
+			d.b = make([]byte, c.frames*frameBytes)
 			b.ReportAllocs()
 			b.SetBytes(frameBytes)
 			d.round()
 			d.spent = 0
 			b.ResetTimer()
 			frames := 0
-			for ; frames < b.N; frames += c.conns {
+			for ; frames < b.N; frames += c.conns * c.frames {
 				d.round()
 			}
 			b.ReportMetric(float64(d.spent)/float64(frames), "loop-ns/frame")
