@@ -187,6 +187,20 @@ func (l *URing) LocalAddr(h Handle) (netip.AddrPort, error) {
 	return localAddrOf(fd)
 }
 
+// RoundTrip implements Loop. It takes an ordinary descriptor for a moment.
+func (l *URing) RoundTrip(h Handle) (time.Duration, bool) {
+	slot, c := l.find(h)
+	if c == nil || c.state != open {
+		return 0, false
+	}
+	fd, errno := l.borrow(slot, c)
+	if errno != 0 {
+		return 0, false
+	}
+	defer unix.Close(int(fd))
+	return roundTrip(fd)
+}
+
 // borrow makes an ordinary descriptor of a connection's socket, which the caller closes.
 func (l *URing) borrow(slot int32, c *uconn) (int32, unix.Errno) {
 	b, file := l.bank(slot)
