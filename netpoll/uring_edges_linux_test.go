@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // What Send has said to be taken leaves after Close, however slow the peer, and only then is
@@ -73,9 +74,13 @@ func TestResetDropsWhatWasTaken(t *testing.T) {
 	startLoop(t, p)
 	conn := dial(t, addr)
 	h := within(t, handles)
+	begin := time.Now()
 	onLoop(t, l, func() { fill(h) })
 	if err := within(t, closed); err != nil {
 		t.Errorf("Closed: %v", err)
+	}
+	if took := time.Since(begin); took > leaveMax/2 {
+		t.Errorf("Closed after %v", took)
 	}
 	if _, err := io.ReadAll(conn); err == nil {
 		t.Error("the peer reads to an ordinary end")
@@ -158,7 +163,14 @@ func TestOtherRingsWake(t *testing.T) {
 // given up, in the same turn.
 func TestConnectInClosed(t *testing.T) {
 	server := &probe{}
-	server.accepted = func(h Handle, _ int, _ netip.AddrPort) { server.loop.Reset(h) }
+	var pair []Handle // both are reset at once, so that one ends while the other's file is closing
+	server.accepted = func(h Handle, _ int, _ netip.AddrPort) {
+		if pair = append(pair, h); len(pair) == 2 {
+			server.loop.Reset(pair[0])
+			server.loop.Reset(pair[1])
+			pair = nil
+		}
+	}
 	addr := runLoop(t, server, Config{})
 	p := &probe{}
 	results := make(chan error, 100)
@@ -173,20 +185,21 @@ func TestConnectInClosed(t *testing.T) {
 	p.connected = func(_ Handle, err error) { results <- err }
 	again := 0
 	p.closed = func(Handle, error) {
-		if again++; again < 30 {
+		if again++; again%2 == 0 && again < 60 {
+			connect()
 			connect()
 		}
 	}
 	l, _ := shaped(t, p, Config{}, whole(t))
 	startLoop(t, p)
-	onLoop(t, l, connect)
-	for range 30 {
+	onLoop(t, l, func() { connect(); connect() })
+	for range 60 {
 		if err := within(t, results); err != nil {
 			t.Fatal(err)
 		}
 	}
 	onLoop(t, l, func() {
-		if len(slots) > 2 {
+		if len(slots) > 3 {
 			t.Errorf("%d slots used: the case was not met", len(slots))
 		}
 	})
