@@ -39,8 +39,8 @@ func (r *run) throughput() question {
 	}, 1, r.votes()}
 }
 
-// latency: luck goes both ways, so two of three steps decide. Where the generator has hardly a moment
-// to spare, it takes little to be late, and what passes now will not the next time.
+// latency: luck goes both ways, so two of three steps decide. Where the generator has hardly a
+// moment to spare, it takes little to be late, and what passes now will not the next time.
 func (r *run) latency() question {
 	return question{Latency, func(row *Row) outcome {
 		switch {

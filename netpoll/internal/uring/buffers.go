@@ -13,6 +13,7 @@ const bufferGroup = 0
 // the kernel's until it has filled it (or, where buffers are not incremental, used it once), then
 // the owner's until Recycle. All calls come between those of Enter.
 type Buffers struct {
+	ring    *Ring
 	memory  []byte // mapped: the ring of entries, then the arena
 	entries []bufEntry
 	tail    *uint32 // upper half, written by Recycle: publishes the entries before it
@@ -33,7 +34,7 @@ func NewBuffers(r *Ring, count, size int, incremental bool) (*Buffers, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Buffers{memory: memory, arena: memory[head:], size: size, filled: make([]int, count),
+	b := &Buffers{ring: r, memory: memory, arena: memory[head:], size: size, filled: make([]int, count),
 		entries: unsafe.Slice((*bufEntry)(unsafe.Pointer(&memory[0])), count)}
 	b.tail = (*uint32)(unsafe.Pointer(&b.entries[0].bid))
 	reg := bufReg{ringAddr: address(unsafe.Pointer(&memory[0])), ringEntries: uint32(count),
@@ -71,10 +72,12 @@ func (b *Buffers) Take(cqe *CQE) []byte {
 // now on.
 func (b *Buffers) Recycle() {
 	mask := uint16(len(b.entries) - 1)
-	if head := &b.entries[b.taken&mask]; b.taken != b.added && b.filled[head.bid] > 0 {
+	if head := &b.entries[b.taken&mask]; b.taken != b.added && b.filled[head.bid] > 0 &&
+		!b.ring.untaken() {
 		// The one that the kernel is filling begins anew, so that a quiet loop stays within a
 		// part of the arena that the processor has in its cache. The kernel reads and moves
-		// address and length in Enter only.
+		// address and length in Enter only; but what it put there in an Enter of this turn may
+		// still have to be taken.
 		b.filled[head.bid] = 0
 		head.addr = address(unsafe.Pointer(&b.arena[int(head.bid)*b.size]))
 		head.len = uint32(b.size)

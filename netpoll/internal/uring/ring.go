@@ -155,6 +155,12 @@ func (r *Ring) Waiting() bool {
 	return atomic.LoadUint32(r.sqFlags)&(sqTaskrun|sqCQOverflow) != 0
 }
 
+// untaken tells whether there are completions that Next has not given yet, in the queue or, where
+// that was full, with the kernel.
+func (r *Ring) untaken() bool {
+	return r.Ready() || atomic.LoadUint32(r.sqFlags)&sqCQOverflow != 0
+}
+
 // Next takes a completion.
 func (r *Ring) Next() (cqe CQE, ok bool) {
 	if atomic.LoadUint32(r.cqTail) == r.head {

@@ -112,6 +112,39 @@ func TestBuffers(t *testing.T) {
 	}
 }
 
+// Recycle leaves alone what was received into the present buffer and has not been taken yet: a
+// request that found the queue full was submitted late in the turn, and brought completions along.
+func TestRecycleBeforeTake(t *testing.T) {
+	r := open(t, Config{Entries: 8, Completions: 16, Files: 1})
+	if f, _ := Probe(); !f.Incremental {
+		t.Skip("buffers are not filled by one receive after the other")
+	}
+	b, err := NewBuffers(r, 2, 4096, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	peer := pair(t, r, 0)
+	receive := func(fill byte) {
+		unix.Write(peer, bytes.Repeat([]byte{fill}, 700))
+		r.Receive(0, 4096, true, 9)
+		r.Submit()
+	}
+	receive(1)
+	cqe := await(t, r, 9)
+	b.Take(&cqe)
+	receive(2) // completes, and is not taken
+	b.Recycle()
+	receive(3)
+	for _, want := range []byte{2, 3} {
+		cqe := await(t, r, 9)
+		got := b.Take(&cqe)
+		if len(got) != 700 || got[0] != want || got[699] != want {
+			t.Errorf("%d bytes %d to %d, want 700 of %d", len(got), got[0], got[len(got)-1], want)
+		}
+	}
+}
+
 // Without a buffer a receive fails, and says so.
 func TestBuffersRunOut(t *testing.T) {
 	r := open(t, Config{Entries: 8, Completions: 16, Files: 1})
