@@ -34,8 +34,8 @@ func NewBuffers(r *Ring, count, size int, incremental bool) (*Buffers, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Buffers{ring: r, memory: memory, arena: memory[head:], size: size, filled: make([]int, count),
-		entries: unsafe.Slice((*bufEntry)(unsafe.Pointer(&memory[0])), count)}
+	b := &Buffers{ring: r, memory: memory, arena: memory[head:], size: size,
+		filled: make([]int, count), entries: unsafe.Slice((*bufEntry)(unsafe.Pointer(&memory[0])), count)}
 	b.tail = (*uint32)(unsafe.Pointer(&b.entries[0].bid))
 	reg := bufReg{ringAddr: address(unsafe.Pointer(&memory[0])), ringEntries: uint32(count),
 		bgid: bufferGroup}
