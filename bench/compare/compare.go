@@ -187,8 +187,8 @@ func (c *Change) judge(old, new []float64, limit Threshold) Verdict {
 	return Worse
 }
 
-// moved tells whether a ratio is up (1) or down (-1) by more than a threshold: half as much is as far
-// as twice as much.
+// moved tells whether a ratio is up (1) or down (-1) by more than a threshold: half as much is as
+// far as twice as much.
 func moved(ratio, relative float64) int {
 	switch {
 	case ratio > 1+relative:

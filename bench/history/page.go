@@ -23,8 +23,8 @@ func Page(lines []Line, peer string) (*report.Page, error) {
 		return l.Machine != newest.Machine || l.Scale != newest.Scale
 	})
 	slices.SortStableFunc(alike, func(a, b Line) int { return a.Time.Compare(b.Time) })
-	facts := report.Section{Title: "History", Lines: []string{fmt.Sprintf("%d runs of scale %s on %s; "+
-		"%d of others are left out.", len(alike), newest.Scale, newest.Machine,
+	facts := report.Section{Title: "History", Lines: []string{fmt.Sprintf("%d runs of scale %s on "+
+		"%s; %d of others are left out.", len(alike), newest.Scale, newest.Machine,
 		len(lines)-len(alike))}}
 	t := report.Table{Head: []string{"run", "commit", "began"}, Left: 3}
 	for i, l := range alike {

@@ -95,7 +95,8 @@ func markdownChart(b *bufio.Writer, c *plotting.Chart, draw Draw) error {
 	if err != nil {
 		return err
 	}
-	path, err := draw(fileName(c.Title), []byte(strings.Replace(string(svg), "<svg", "<svg"+onPaper, 1)))
+	alone := strings.Replace(string(svg), "<svg", "<svg"+onPaper, 1)
+	path, err := draw(fileName(c.Title), []byte(alone))
 	if err != nil {
 		return err
 	}

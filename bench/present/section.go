@@ -130,8 +130,8 @@ func hasRatio(r *bench.Report, peer string) bool { return r.Reference != "" && p
 // row is a measure at a load.
 type row struct{ at, measure string }
 
-// rowsOf lists the rows that any of the results has, loads in the order of their coming and measures
-// in that of bench.Measures.
+// rowsOf lists the rows that any of the results has, loads in the order of their coming and
+// measures in that of bench.Measures.
 func rowsOf(results []*bench.Result) (rows []row) {
 	var loads []string
 	for _, res := range results {

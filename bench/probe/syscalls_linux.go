@@ -22,8 +22,8 @@ type Counter struct{ fds []int }
 // tracepoint is the event of every system call of a 64-bit process, below a tracefs.
 const tracepoint = "events/raw_syscalls/sys_enter/id"
 
-// CountSyscalls counts those of a process from now on, and of threads that it starts later. It needs
-// root, or CAP_PERFMON and a tracefs that may be read.
+// CountSyscalls counts those of a process from now on, and of threads that it starts later. It
+// needs root, or CAP_PERFMON and a tracefs that may be read.
 func CountSyscalls(pid int) (*Counter, error) {
 	id, err := syscallEvent()
 	if err != nil {
@@ -39,8 +39,8 @@ func CountSyscalls(pid int) (*Counter, error) {
 	return nil, fmt.Errorf("probe: process %d starts threads faster than they can be counted", pid)
 }
 
-// countThreads counts all threads of a process. They inherit the event to those that they start. One
-// that came while this worked may have inherited it or not: then the counter is not whole.
+// countThreads counts all threads of a process. They inherit the event to those that they start.
+// One that came while this worked may have inherited it or not: then the counter is not whole.
 func countThreads(pid int, id uint64) (c *Counter, whole bool, err error) {
 	before, err := threads(pid)
 	if err != nil {

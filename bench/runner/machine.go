@@ -22,8 +22,8 @@ var _ Bed = Machine{}
 
 // Launch implements Bed.
 func (m Machine) Launch(ctx context.Context, p bench.Peer, plain bool) (Relay, error) {
-	region, err := launch.Start(ctx, launch.Options{Path: p.Path, Args: p.Args, Plain: plain || p.Plain,
-		CPU: m.CPU, STUN: true})
+	region, err := launch.Start(ctx, launch.Options{Path: p.Path, Args: p.Args,
+		Plain: plain || p.Plain, CPU: m.CPU, STUN: true})
 	if err != nil {
 		return nil, err
 	}

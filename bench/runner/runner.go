@@ -46,8 +46,8 @@ type Runner struct {
 	repeats int // that may still be
 }
 
-// Run runs all scenarios and puts results, notes and knee into the report. When ctx ends, the report
-// is partial.
+// Run runs all scenarios and puts results, notes and knee into the report. When ctx ends, the
+// report is partial.
 func (r *Runner) Run(ctx context.Context, scenarios []Scenario, into *bench.Report) {
 	r.results, r.notes = nil, nil
 	turns := 0
@@ -72,8 +72,8 @@ func (r *Runner) knee() float64 {
 	return roundLoad(s.Median)
 }
 
-// roundLoad rounds down to one of twelve values a decade (the series E12 of resistors): the knees of
-// two runs differ by some percent, and latencies can only be compared at the same load.
+// roundLoad rounds down to one of twelve values a decade (the series E12 of resistors): the knees
+// of two runs differ by some percent, and latencies can only be compared at the same load.
 func roundLoad(v float64) float64 {
 	if v <= 0 {
 		return 0

@@ -14,8 +14,8 @@ import (
 
 func reportCommand(fs *flag.FlagSet) func(context.Context, *console, []string) error {
 	var md, html, goBench string
-	fs.StringVar(&md, "md", "", "`file` to write it to as Markdown, with its plots as SVG in a folder "+
-		"beside it")
+	fs.StringVar(&md, "md", "", "`file` to write it to as Markdown, with its plots as SVG in a "+
+		"folder beside it")
 	fs.StringVar(&html, "html", "", "`file` to write it to as a page that loads nothing")
 	fs.StringVar(&goBench, "gobench", "", "`file` to write it to in Go's benchmark format")
 	return func(_ context.Context, c *console, args []string) error {

@@ -113,7 +113,8 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	began := time.Now()
 	run := runner.Runner{Bed: runner.Machine{CPU: o.cpu}, Peers: o.peers, Reference: r.Reference,
 		Knee: o.knee, NoiseMax: o.noise, Say: func(format string, args ...any) {
-			fmt.Fprintf(c.errs, "%5.0fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+			text := fmt.Sprintf(format, args...)
+			fmt.Fprintf(c.errs, "%5.0fs  %s\n", time.Since(began).Seconds(), text)
 		}}
 	run.Run(ctx, scenarios, r)
 	return o.deliver(c, r)
