@@ -8,8 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,76 +144,139 @@ func TestMeshMove(t *testing.T) {
 	}
 }
 
-// One node is killed while traffic flows between the others, and returns.
-func TestMeshNodeReturns(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits for a re-dial; part of make interop")
-	}
-	nodes := region(t, meshKinds(t)[1]...)
-	var clients []*harness.Peer
-	for _, n := range nodes {
-		clients = append(clients, n.Login(t))
-	}
-	settle(t, nodes, len(clients))
-	exchange(t, clients, 0)
+// flow is two clients that answer each other all the time.
+type flow struct {
+	done    chan struct{}
+	ended   chan error
+	packets atomic.Int64 // that have arrived
+}
 
-	gone := nodes[2]
-	gone.Stop(t)
-	rest := clients[:2]
-	for round := range 50 {
-		for i, from := range rest { // the one that left is still being sent to
-			from.SendTo(t, clients[2].Key, []byte("anyone there?"))
-			packet := fmt.Appendf(nil, "round %d from %d", round, i)
-			to := rest[1-i]
-			from.SendTo(t, to.Key, packet)
-			for {
-				m := to.Next(t)
-				if p, ok := m.(derp.ReceivedPacket); ok {
-					if !bytes.Equal(p.Data, packet) {
-						t.Fatalf("got %q, want %q", p.Data, packet)
-					}
-					break
-				}
+// startFlow has a send a packet to b, b to a, and so on, each when the one before has arrived.
+// Every packet must arrive, whatever happens to nodes that are not theirs.
+func startFlow(t *testing.T, a, b *harness.Peer) *flow {
+	f := &flow{done: make(chan struct{}), ended: make(chan error, 1)}
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-f.done:
+				f.ended <- nil
+				return
+			default:
 			}
+			packet := fmt.Appendf(nil, "packet %d", n)
+			if err := a.Send(b.Key, packet); err != nil {
+				f.ended <- err
+				return
+			}
+			if err := awaitPacket(t, b, packet); err != nil {
+				f.ended <- err
+				return
+			}
+			f.packets.Add(1)
+			a, b = b, a
 		}
-	}
+	}()
+	return f
+}
 
-	back, _ := harness.Prepare(t, harness.Options{Kind: gone.Kind, TLS: true,
-		Hostname: gone.Hostname})
-	back.Addr, back.STUNAddr, back.Certs, back.Dir = gone.Addr, gone.STUNAddr, gone.Certs, gone.Dir
-	back.Run(t, gone.args)
-	nodes[2] = &node{back, gone.args}
-	for _, n := range nodes {
-		n.WaitMetric(t, "derp_watchers", harness.Is(2))
-	}
-	clients[2] = back.LoginAs(t, clients[2].Private)
-	settle(t, nodes, len(clients))
-	deadline := time.Now().Add(20 * time.Second)
-	for { // the others learn of the key when their link to the node is up again
-		if slices.Equal(reached(t, clients), []bool{true, true, true}) {
-			break
+// awaitPacket reads past what is no packet.
+func awaitPacket(t *testing.T, p *harness.Peer, want []byte) error {
+	for {
+		m, open := p.NextOrEndWithin(t, harness.ReplyWaitMax)
+		if got, ok := m.(derp.ReceivedPacket); ok {
+			if !bytes.Equal(got.Data, want) {
+				return fmt.Errorf("got %q, want %q", got.Data, want)
+			}
+			return nil
 		}
-		if time.Now().After(deadline) {
-			t.Fatal("the node that returned is not reached")
+		if m == nil {
+			return fmt.Errorf("%q did not arrive (connection open: %v)", want, open)
 		}
 	}
 }
 
-// reached tells which clients the first one reaches.
-func reached(t *testing.T, clients []*harness.Peer) []bool {
+// moves waits until packets have arrived that were sent after the call.
+func (f *flow) moves(t *testing.T) {
 	t.Helper()
-	got := make([]bool, len(clients))
-	for i, to := range clients {
-		packet := []byte(fmt.Sprintf("to %d", i))
-		clients[0].SendTo(t, to.Key, packet)
-		end := time.Now().Add(300 * time.Millisecond)
-		for !got[i] && time.Now().Before(end) {
-			for _, m := range to.Pending() {
-				if p, ok := m.(derp.ReceivedPacket); ok && bytes.Equal(p.Data, packet) {
-					got[i] = true
-				}
+	const some = 100
+	deadline := time.Now().Add(harness.ReplyWaitMax)
+	for before := f.packets.Load(); f.packets.Load() < before+some; {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d packets in %v", f.packets.Load()-before, harness.ReplyWaitMax)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// stop ends the flow, which must not have failed.
+func (f *flow) stop(t *testing.T) {
+	t.Helper()
+	close(f.done)
+	if err := <-f.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// One node of three is killed, and returns, while traffic flows between the others; so in turn
+// with a derpd and a derper.
+func TestMeshNodeReturns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a re-dial; part of make interop")
+	}
+	for _, killed := range []int{2, 1} {
+		kinds := meshKinds(t)[1]
+		t.Run(string(kinds[killed]), func(t *testing.T) {
+			nodes := region(t, kinds...)
+			survivors := []*node{nodes[0], nodes[3-killed]}
+			a, b := survivors[0].Login(t), survivors[1].Login(t)
+			witness, lost := survivors[0].Login(t), nodes[killed].Login(t)
+			settle(t, nodes, 4)
+			exchange(t, []*harness.Peer{a, b, witness, lost}, 0)
+			traffic := startFlow(t, a, b)
+			traffic.moves(t)
+
+			gone := nodes[killed]
+			gone.Kill()
+			for _, n := range survivors {
+				n.WaitMetric(t, "derp_watchers", harness.Is(1))
+			}
+			witness.SendTo(t, lost.Key, []byte("anyone there?"))
+			traffic.moves(t)
+
+			back, _ := harness.Prepare(t, harness.Options{Kind: gone.Kind, TLS: true,
+				Hostname: gone.Hostname})
+			back.Addr, back.STUNAddr = gone.Addr, gone.STUNAddr
+			back.Certs, back.Dir = gone.Certs, gone.Dir
+			back.Run(t, gone.args)
+			nodes[killed] = &node{back, gone.args}
+			for _, n := range nodes {
+				n.WaitMetric(t, "derp_watchers", harness.Is(2))
+			}
+			again := back.LoginAs(t, lost.Private)
+			awaitReached(t, witness, again)
+			traffic.moves(t)
+			traffic.stop(t)
+			t.Logf("%d packets between the others", traffic.packets.Load())
+			again.SendTo(t, b.Key, []byte("back again"))
+			if err := awaitPacket(t, b, []byte("back again")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// awaitReached sends until a packet arrives: a node learns of the keys of one that has returned
+// when its link to it is up again.
+func awaitReached(t *testing.T, from, to *harness.Peer) {
+	t.Helper()
+	deadline := time.Now().Add(harness.ReplyWaitMax)
+	for time.Now().Before(deadline) {
+		from.SendTo(t, to.Key, []byte("found you"))
+		if m, _ := to.NextOrEndWithin(t, 300*time.Millisecond); m != nil {
+			if p, ok := m.(derp.ReceivedPacket); ok && p.Source == from.Key {
+				return
 			}
 		}
 	}
-	return got
+	t.Fatal("a client of the node that returned is not reached")
 }

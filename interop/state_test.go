@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 
 	"derpd/interop/harness"
@@ -28,7 +27,7 @@ func TestOneStateDirectory(t *testing.T) {
 		p.Ping(t)
 		state := p.Conn.(*tls.Conn).ConnectionState()
 		key, cert := fmt.Sprint(p.ServerPublicKey()), string(state.PeerCertificates[0].Raw)
-		metrics := derpNames(r.Metrics(t))
+		metrics := metricNames(r.Metrics(t))
 		switch {
 		case i == 0:
 			server, leaf, names = key, cert, metrics
@@ -38,37 +37,10 @@ func TestOneStateDirectory(t *testing.T) {
 			t.Errorf("%s serves another certificate than the one before", kind)
 		}
 		for _, name := range names {
-			if !slices.Contains(metrics, name) && !left[name] {
+			if !slices.Contains(metrics, name) {
 				t.Errorf("%s lacks the metric %s", kind, name)
 			}
 		}
 		r.Stop(t)
 	}
-}
-
-// left are derper's metrics that derpd has not; docs/derper-parity.md says why.
-var left = map[string]bool{
-	"derp_average_queue_duration_ms":           true,
-	"derp_packet_forwarder_delete_other_value": true,
-	"derp_buffered_write_frames_bucket":        true,
-	"derp_buffered_write_frames_count":         true,
-	"derp_buffered_write_frames_sum":           true,
-	"derp_mesh_update_batch_size_bucket":       true,
-	"derp_mesh_update_batch_size_count":        true,
-	"derp_mesh_update_batch_size_sum":          true,
-	"derp_mesh_update_loop_count_bucket":       true,
-	"derp_mesh_update_loop_count_count":        true,
-	"derp_mesh_update_loop_count_sum":          true,
-	"derp_tcp_rtt":                             true,
-}
-
-// derpNames returns the names of the relay's own metrics.
-func derpNames(m harness.Metrics) (names []string) {
-	for sample := range m {
-		name, _, _ := strings.Cut(sample, "{")
-		if strings.HasPrefix(name, "derp_") && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }

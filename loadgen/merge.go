@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -143,6 +144,16 @@ func joinDistinct(said []string) string {
 	return strings.Join(all, "; ")
 }
 
+// firstOf is what the first says that says anything, and how many others do: their words differ by
+// little.
+func firstOf(said []string) string {
+	said = slices.DeleteFunc(said, func(s string) bool { return s == "" })
+	if len(said) < 2 {
+		return strings.Join(said, "")
+	}
+	return fmt.Sprintf("%s; likewise in others (%d)", said[0], len(said)-1)
+}
+
 func mergeGroups(sum, groups []GroupResult) []GroupResult {
 	for _, g := range groups {
 		i := slices.IndexFunc(sum, func(s GroupResult) bool { return s.Name == g.Name })
@@ -226,7 +237,7 @@ func mergeSlack(parts []*StepResult) Slack {
 	if delivered > 0 {
 		sum.BusyNanosPerPacket = busy / delivered
 	}
-	sum.Limited = joinDistinct(limited)
+	sum.Limited = firstOf(limited)
 	return sum
 }
 

@@ -266,3 +266,12 @@ func (l *Epoll) LocalAddr(h Handle) (netip.AddrPort, error) {
 	}
 	return localAddrOf(c.fd)
 }
+
+// RoundTrip implements Loop.
+func (l *Epoll) RoundTrip(h Handle) (time.Duration, bool) {
+	_, c := l.find(h)
+	if c == nil || c.state != open {
+		return 0, false
+	}
+	return roundTrip(c.fd)
+}

@@ -499,3 +499,21 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		t.Errorf("%d descriptors open, %d before", after, before)
 	}
 }
+
+// The kernel has measured a connection over loopback from its handshake on.
+func TestRoundTrip(t *testing.T) {
+	p := &probe{}
+	handles := make(chan Handle, 1)
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+	dial(t, runLoop(t, p, Config{}))
+	h := within(t, handles)
+	onLoop(t, p.loop, func() {
+		if rtt, ok := p.loop.RoundTrip(h); !ok || rtt <= 0 || rtt > time.Second {
+			t.Errorf("RoundTrip: %v, %v", rtt, ok)
+		}
+		p.loop.Close(h)
+		if _, ok := p.loop.RoundTrip(h); ok {
+			t.Error("RoundTrip of a connection that has ended")
+		}
+	})
+}

@@ -60,9 +60,10 @@ func bindSource(fd, family int, local netip.AddrPort) error {
 	}
 	if local.Port() == 0 {
 		// The port is chosen by connect, which knows the remote address, so that one port
-		// can serve several; bind would need a port of its own for each connection.
+		// can serve several; bind would need a port of its own for each connection, and does
+		// where the option is not there (before Linux 4.2; gVisor; qemu-user).
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
-		if err != nil {
+		if err != nil && err != unix.ENOPROTOOPT {
 			return os.NewSyscallError("setsockopt", err)
 		}
 	}

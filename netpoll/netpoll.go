@@ -128,6 +128,9 @@ type Loop interface {
 	SetWriteTimeout(h Handle, d time.Duration)
 	// LocalAddr asks the kernel for the local address of the connection.
 	LocalAddr(h Handle) (netip.AddrPort, error)
+	// RoundTrip is the kernel's estimate of the connection's round trip time; false if it has
+	// none, or if the backend cannot ask at this time. It costs a system call: not for packets.
+	RoundTrip(h Handle) (time.Duration, bool)
 	// Stats returns the loop's counters so far.
 	Stats() Stats
 }

@@ -2,6 +2,7 @@ package netpoll
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -55,34 +56,41 @@ func poll(epoll int, events []unix.EpollEvent) int {
 	return int(n)
 }
 
+// noNanoseconds is set when epoll_pwait2 turned out not to be there, or to be forbidden.
+var noNanoseconds atomic.Bool
+
 // pollFor waits for events: for ever if timeout is negative, else for that long at most. It may
 // return none earlier (a signal): the caller looks again.
 func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration) int {
-	var wait *unix.Timespec
-	if timeout >= 0 {
-		t := unix.NsecToTimespec(int64(timeout))
-		wait = &t
-	}
 	// epoll_pwait2 (Linux 5.11) has nanoseconds; before it there are milliseconds, rounded up
 	// because waking before the time would find nothing due.
-	n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
-		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
-		uintptr(unsafe.Pointer(wait)), 0, 0)
-	if errno == unix.ENOSYS || errno == unix.EPERM {
-		ms := min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32)
-		if timeout < 0 {
-			ms = -1
+	if !noNanoseconds.Load() {
+		var wait *unix.Timespec
+		if timeout >= 0 {
+			t := unix.NsecToTimespec(int64(timeout))
+			wait = &t
 		}
-		n, err := unix.EpollWait(epoll, events, int(ms))
-		if err != nil {
+		n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
+			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+			uintptr(unsafe.Pointer(wait)), 0, 0)
+		switch errno {
+		case 0:
+			return int(n)
+		case unix.ENOSYS, unix.EPERM:
+			noNanoseconds.Store(true)
+		default:
 			return 0
 		}
-		return n
 	}
-	if errno != 0 {
+	ms := min((timeout+time.Millisecond-1)/time.Millisecond, math.MaxInt32)
+	if timeout < 0 {
+		ms = -1
+	}
+	n, err := unix.EpollWait(epoll, events, int(ms))
+	if err != nil {
 		return 0
 	}
-	return int(n)
+	return n
 }
 
 // eventOne is what is written to an eventfd, in the byte order of the machine.
@@ -110,4 +118,17 @@ func unacknowledged(fd int32) int {
 	// It cannot fail on a connected socket; 0 would mean no progress.
 	unix.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCOUTQ, uintptr(unsafe.Pointer(&n)))
 	return int(n)
+}
+
+// roundTrip returns the smoothed round trip time of a TCP connection (TCP_INFO, tcp(7)); false
+// while the kernel has measured none.
+func roundTrip(fd int32) (time.Duration, bool) {
+	var info unix.TCPInfo
+	size := uint32(unix.SizeofTCPInfo)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP,
+		unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || info.Rtt == 0 {
+		return 0, false
+	}
+	return time.Duration(info.Rtt) * time.Microsecond, true
 }

@@ -64,6 +64,7 @@ type conn struct {
 	budget    int32    // bytes drawn from the pre-login budget
 	outFrames [2]int32 // packets in out, by kind
 	outBytes  [2]int32
+	served    bool // counted as a client's TLS connection until its session is wiped
 
 	keepAt int64 // when the next keepalive is due
 	hs     *handshake
@@ -101,6 +102,7 @@ type client struct {
 	q     queue.Queue
 
 	watching bool
+	rounds   uint16                // buffers of updates since pending was empty
 	pending  []presenceEvent       // a watcher's, still to be encoded
 	reaches  map[derp.Key]struct{} // a link's: keys that the other node has announced
 	home     bool
@@ -231,6 +233,9 @@ func (l *loop) forget(c *conn, why Reason) {
 		}
 	}
 	if c.tls != nil {
+		if c.served {
+			l.n.TLSNow[versionIndex(c.tls)]--
+		}
 		c.tls.Wipe()
 		c.tls = nil
 	}

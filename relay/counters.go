@@ -25,6 +25,7 @@ type Counters struct {
 	Handshakes       uint64 // TLS handshakes done
 	HandshakesFailed uint64
 	TLS              [2]uint64 // by version: 1.2, 1.3
+	TLSNow           [2]int    // gauge: clients' connections whose handshake is done
 
 	BytesReceived   uint64 // payload of packets
 	BytesSent       uint64
@@ -50,6 +51,12 @@ type Counters struct {
 	LinkSent            uint64 // ForwardPacket frames that the kernel has taken
 	MultiCreated        uint64 // keys that came to be reached by a second mesh peer
 	MultiDeleted        uint64
+	GoneElsewhere       uint64    // departures told by a mesh peer of keys that only others reach
+	FlushSizes          Histogram // packets and groups of control frames in each send
+	MeshBatches         Histogram // updates that a watcher was handed at once
+	MeshRounds          Histogram // buffers that it took until a watcher had been told all
+	RoundTrips          RoundTrips
+	QueueWait           QueueWait
 	Connections         int // gauges: TCP connections of this loop
 	Clients, Home, Poor int // logged in; thereof at home here; not ideal
 	InHandshake, InHTTP int
@@ -83,7 +90,8 @@ func (c *Counters) add(o *Counters) {
 	sum := func(dst, src *uint64) { *dst += *src }
 	for _, p := range [][2]*uint64{
 		{&c.Accepts, &o.Accepts}, {&c.Logins, &o.Logins}, {&c.Upgrades, &o.Upgrades},
-		{&c.WebSockets, &o.WebSockets}, {&c.RateWaits, &o.RateWaits}, {&c.HTTP, &o.HTTP}, {&c.Handshakes, &o.Handshakes},
+		{&c.WebSockets, &o.WebSockets}, {&c.RateWaits, &o.RateWaits}, {&c.HTTP, &o.HTTP},
+		{&c.Handshakes, &o.Handshakes},
 		{&c.HandshakesFailed, &o.HandshakesFailed},
 		{&c.TLS[0], &o.TLS[0]}, {&c.TLS[1], &o.TLS[1]},
 		{&c.BytesReceived, &o.BytesReceived}, {&c.BytesSent, &o.BytesSent},
@@ -97,7 +105,7 @@ func (c *Counters) add(o *Counters) {
 		{&c.WriteTimeouts, &o.WriteTimeouts}, {&c.DupConnections, &o.DupConnections},
 		{&c.ForwardedOut, &o.ForwardedOut}, {&c.ForwardedIn, &o.ForwardedIn},
 		{&c.LinkSent, &o.LinkSent}, {&c.MultiCreated, &o.MultiCreated},
-		{&c.MultiDeleted, &o.MultiDeleted},
+		{&c.MultiDeleted, &o.MultiDeleted}, {&c.GoneElsewhere, &o.GoneElsewhere},
 		{&c.Flushes, &o.Flushes}, {&c.FlushedFrames, &o.FlushedFrames},
 	} {
 		sum(p[0], p[1])
@@ -110,6 +118,14 @@ func (c *Counters) add(o *Counters) {
 	}
 	for i := range c.Ends {
 		c.Ends[i] += o.Ends[i]
+	}
+	c.FlushSizes.add(&o.FlushSizes)
+	c.MeshBatches.add(&o.MeshBatches)
+	c.MeshRounds.add(&o.MeshRounds)
+	c.RoundTrips.add(&o.RoundTrips)
+	c.QueueWait.add(&o.QueueWait)
+	for i, n := range o.TLSNow {
+		c.TLSNow[i] += n
 	}
 	c.Connections += o.Connections
 	c.Clients += o.Clients

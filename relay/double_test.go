@@ -76,9 +76,15 @@ func (d *loopDouble) ResumeReceive(h netpoll.Handle)                { d.slots[h.
 func (d *loopDouble) SetReceiveMax(netpoll.Handle, int)             {}
 func (d *loopDouble) SetTimeout(netpoll.Handle, time.Duration)      {}
 func (d *loopDouble) SetWriteTimeout(netpoll.Handle, time.Duration) {}
+func (d *loopDouble) WakeAt(int64)                                  {}
+func (d *loopDouble) SetBusy(bool)                                  {}
 func (d *loopDouble) Stats() netpoll.Stats                          { return netpoll.Stats{} }
 func (d *loopDouble) LocalAddr(netpoll.Handle) (netip.AddrPort, error) {
 	return netip.MustParseAddrPort("192.0.2.1:443"), nil
+}
+
+func (d *loopDouble) RoundTrip(netpoll.Handle) (time.Duration, bool) {
+	return 30 * time.Millisecond, true
 }
 
 // begin starts a turn: what was posted, and Woken if anyone asked for it.

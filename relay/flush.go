@@ -111,6 +111,10 @@ func (l *loop) fill(c *conn) *block.Block {
 	if s.ws && waiting > 0 {
 		room += min(cl.q.Len()+1, waiting/packetOverhead+1) * 2 * websock.HeaderMax
 	}
+	groups := 0
+	if ctl > 0 {
+		groups = 1
+	}
 	if c.tls != nil {
 		room += (room/tlsengine.MaxPlaintext + sparedRecords) * c.tls.Overhead()
 	}
@@ -130,7 +134,10 @@ func (l *loop) fill(c *conn) *block.Block {
 		c.ctl = nil
 	}
 	if waiting > 0 {
-		l.fillPackets(c, cl, &s, waiting)
+		groups += l.fillPackets(c, cl, &s, waiting)
+	}
+	if cl != nil && groups > 0 {
+		l.n.FlushSizes.observe(FlushBounds, uint64(groups))
 	}
 	s.close()
 	b.Buf = s.buf
@@ -138,12 +145,13 @@ func (l *loop) fill(c *conn) *block.Block {
 }
 
 // fillPackets writes up to room bytes of queued frames: some disco, data, then the rest of
-// the disco, and notices as soon as what was queued before them is written.
-func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) {
+// the disco, and notices as soon as what was queued before them is written. It returns how many
+// frames it wrote.
+func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) (frames int) {
 	first := max(flushDiscoBytes, cl.q.Head(queue.Disco))
-	l.take(c, cl, s, queue.Disco, min(room, first), &room)
-	l.take(c, cl, s, queue.Data, room, &room)
-	l.take(c, cl, s, queue.Disco, room, &room)
+	waited := l.take(c, cl, s, queue.Disco, min(room, first), &room)
+	waited += l.take(c, cl, s, queue.Data, room, &room)
+	waited += l.take(c, cl, s, queue.Disco, room, &room)
 	for room >= noticeBytes {
 		f, ok := cl.q.PopNotice(&l.q)
 		if !ok {
@@ -152,15 +160,24 @@ func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) {
 		s.frame(f.Data)
 		room -= len(f.Data)
 		f.Block.Free(&l.q.Blocks)
+		frames++
 	}
-	if c.outFrames[0]+c.outFrames[1] > 0 {
+	packets := int(c.outFrames[0] + c.outFrames[1])
+	if packets > 0 {
 		c.active = true
-		l.n.FlushedFrames += uint64(c.outFrames[0] + c.outFrames[1])
+		l.n.FlushedFrames += uint64(packets)
+		if !cl.link {
+			l.n.QueueWait.observe(packets, waited)
+		}
 	}
+	return frames + packets
 }
 
-// take writes frames of one class, at most most bytes.
-func (l *loop) take(c *conn, cl *client, s *sealer, k queue.Kind, most int, room *int) {
+// take writes frames of one class, at most most bytes, and returns how long they have waited
+// together.
+func (l *loop) take(c *conn, cl *client, s *sealer, k queue.Kind, most int,
+	room *int) (waited int64) {
+	now := l.poll.Now()
 	for n := cl.q.Head(k); n > 0 && n <= most; n = cl.q.Head(k) {
 		f, _ := cl.q.Pop(&l.q, k)
 		s.frame(f.Data)
@@ -169,7 +186,9 @@ func (l *loop) take(c *conn, cl *client, s *sealer, k queue.Kind, most int, room
 		c.outBytes[k] += int32(n)
 		most -= n
 		*room -= n
+		waited += max(0, now-f.At) // another loop's clock may be a turn ahead
 	}
+	return waited
 }
 
 // sealer writes a stream of plaintext into TLS records of up to 16 KiB, in place; without

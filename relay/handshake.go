@@ -234,11 +234,7 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		l.drain(c, EndHandshakeFailed)
 	case r.tls != nil:
 		l.n.Handshakes++
-		if r.tls.Version() == tls.VersionTLS13 {
-			l.n.TLS[1]++
-		} else {
-			l.n.TLS[0]++
-		}
+		l.n.TLS[versionIndex(r.tls)]++
 		rest := append(r.rest, behind...)
 		l.endHandshake(c)
 		if c.ctl != nil { // the last flight leaves as it is, ahead of our first record
@@ -248,6 +244,8 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		if c.link != nil {
 			l.linkRequest(c)
 		} else {
+			c.served = true
+			l.n.TLSNow[versionIndex(r.tls)]++
 			c.state = &r.state
 			c.phase = phaseRequest
 			l.poll.SetTimeout(c.h, requestTimeout)
@@ -272,4 +270,12 @@ func (l *loop) dropHandshake(c *conn) {
 	hs.ended = true
 	hs.schedule()
 	hs.mu.Unlock()
+}
+
+// versionIndex is where a session's TLS version is counted.
+func versionIndex(s *tlsengine.Session) int {
+	if s.Version() == tls.VersionTLS13 {
+		return 1
+	}
+	return 0
 }

@@ -46,6 +46,7 @@ func TestBadWebSockets(t *testing.T) {
 			"long ping":        {masked(0x89, make([]byte, 126)), 1002, EndWebSocket},
 			"ping in parts":    {masked(0x09, []byte{1}), 1002, EndWebSocket},
 			"huge message":     {[]byte{0x82, 0xff, 0x80, 13: 0}, 1002, EndWebSocket},
+			"bad, then more":   {append(masked(0xf2, nil), make([]byte, 1<<20)...), 1002, EndWebSocket},
 			"close":            {masked(0x88, []byte{3, 232}), 1000, EndPeerClosed},
 			"close, no code":   {masked(0x88, nil), 0, EndPeerClosed},
 			"close, odd code":  {masked(0x88, []byte{0, 7}), 1002, EndWebSocket},

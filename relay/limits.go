@@ -3,6 +3,7 @@ package relay
 import (
 	"time"
 
+	"derpd/netpoll"
 	"derpd/relay/derp"
 )
 
@@ -104,6 +105,11 @@ const (
 	// rateLookEvery is how often a client that is held back for its rate is looked at: new
 	// limits apply to it no later.
 	rateLookEvery = time.Second
+
+	// rateSlack is how early a client that is held back for its rate is read again. A timer may
+	// be that late, and tokens that come meanwhile would be lost beyond the burst: a client
+	// would stay below its rate. What it is ahead by is charged, so the rate is kept.
+	rateSlack = netpoll.TimerTick
 
 	// idleAfter is how long a connection must be silent before its AES key schedules
 	// (2.5 KB) are dropped; they cost 3 µs to make again.

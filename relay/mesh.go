@@ -25,6 +25,10 @@ type Mesh struct {
 	// NewHandshake begins a TLS client handshake with the server of that name. nil dials
 	// plain TCP.
 	NewHandshake func(name string) (Handshaker, error)
+
+	// Go and After replace the go statement and time.AfterFunc. For simulations.
+	Go    func(fn func())
+	After func(d time.Duration, fn func())
 }
 
 // MeshPeer is another node.
@@ -59,7 +63,7 @@ func (s *Server) StartMesh() {
 
 // dial looks the peer up, away from the loop, and connects.
 func (lk *link) dial() {
-	go func() {
+	lk.srv.cfg.Mesh.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), meshDialTimeout)
 		defer cancel()
 		addrs, err := lk.peer.Resolve(ctx)
@@ -67,7 +71,7 @@ func (lk *link) dial() {
 			err = fmt.Errorf("no address for %s", lk.peer.Name)
 		}
 		lk.loop.poll.Post(func() { lk.loop.connectLink(lk, addrs, err) })
-	}()
+	})
 }
 
 func (l *loop) connectLink(lk *link, addrs []netip.AddrPort, err error) {
@@ -98,7 +102,7 @@ func (lk *link) failed(trouble string) {
 			"error", trouble, "every", meshRetry)
 		lk.trouble = trouble
 	}
-	time.AfterFunc(meshRetry, func() { lk.loop.poll.Post(lk.dial) })
+	lk.srv.cfg.Mesh.After(meshRetry, func() { lk.loop.poll.Post(lk.dial) })
 }
 
 // Connected implements netpoll.Handler.
@@ -112,7 +116,9 @@ func (l *loop) Connected(h netpoll.Handle, err error) {
 		l.conns[h.Slot()] = nil
 		l.n.Connections--
 		l.srv.shared.connections.Add(-1)
-		c.link.failed(err.Error())
+		if c.link != nil { // nil when we gave it up ourselves: linkDown has seen to it
+			c.link.failed(err.Error())
+		}
 		return
 	}
 	if l.srv.cfg.Mesh.NewHandshake == nil {
@@ -233,10 +239,7 @@ func (l *loop) linkMessage(c *conn, t derp.FrameType, payload []byte) {
 		l.srv.log.Info("mesh peer connected", "peer", lk.peer.Name)
 	case t == derp.FramePeerPresent && lk.cl != nil:
 		if p, err := derp.ParsePeerPresent(payload); err == nil && p.Key != l.srv.public {
-			lk.cl.reaches[p.Key] = struct{}{}
-			if l.srv.keys.AddLink((*[32]byte)(&p.Key), lk.cl) == 2 {
-				l.n.MultiCreated++
-			}
+			l.learn(lk.cl, p.Key)
 		}
 	case t == derp.FramePeerGone && lk.cl != nil:
 		if key, _, err := derp.ParsePeerGone(payload); err == nil {
@@ -285,8 +288,25 @@ func (l *loop) linkLogin(c *conn, server derp.Key) {
 	}
 }
 
+// learn gives a key to a link. The other node tells of every connection of a key, so often.
+func (l *loop) learn(cl *client, k derp.Key) {
+	if _, known := cl.reaches[k]; known {
+		return
+	}
+	cl.reaches[k] = struct{}{}
+	if l.srv.keys.AddLink((*[32]byte)(&k), cl) == 2 {
+		l.n.MultiCreated++
+	}
+}
+
 // unreach takes a key from a link, and tells when with it the key has left the region.
 func (l *loop) unreach(cl *client, k derp.Key) {
+	if _, here := cl.reaches[k]; !here {
+		if r := l.srv.keys.Lookup((*[32]byte)(&k)); r != nil && r.Via() != nil {
+			l.n.GoneElsewhere++
+		}
+		return
+	}
 	delete(cl.reaches, k)
 	left, gone := l.srv.keys.RemoveLink((*[32]byte)(&k), cl)
 	if left == 1 {

@@ -120,6 +120,45 @@ func TestMeshPeerExempt(t *testing.T) {
 	waitFor(t, "a client to be held back", func() bool { return r.Snapshot().RateWaits > 0 })
 }
 
+// TestWrongMeshKey: who presents another mesh key than the region's, or one where there is none,
+// is a client like any other: it is asked for admission, and may not do what mesh peers may.
+func TestWrongMeshKey(t *testing.T) {
+	ours, wrong := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{7}, 32)
+	wrong[31]++
+	for name, mesh := range map[string]Mesh{"another": {Key: derp.MeshKey(ours)}, "none": {}} {
+		t.Run(name, func(t *testing.T) {
+			r := startLive(t, false, Config{Mesh: mesh})
+			p := r.loginMesh(t, 1, derp.MeshKey(wrong))
+			for c := range r.Clients() {
+				if c.MeshPeer {
+					t.Error("it counts as a mesh peer")
+				}
+			}
+			r.wantEnd(t, []Reason{EndNotPermitted}, func() {
+				p.Write(derp.AppendWatchConns(nil))
+				readAll(t, p)
+			})
+		})
+	}
+	check, err := admit.New(admit.Config{DisallowAppNames: []string{"meshed"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(check.Close)
+	r := startLive(t, false, Config{Mesh: Mesh{Key: derp.MeshKey(ours)}, Admit: check})
+	r.wantEnd(t, []Reason{EndNotAdmitted}, func() {
+		w := r.upgrade(t, r.stream(t))
+		info, _, err := derp.AppendClientInfo(nil, testKey(3), r.Public(), derp.ClientInfo{
+			Version: derp.ProtocolVersion, MeshKey: derp.MeshKey(wrong), AppName: "meshed"},
+			randomNonce())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write(info)
+		readAll(t, w)
+	})
+}
+
 // loginMesh is login with the region's mesh key.
 func (r *liveRelay) loginMesh(t *testing.T, n int, key derp.MeshKey) *wireClient {
 	t.Helper()
@@ -162,5 +201,24 @@ func TestMeshPeerPatience(t *testing.T) {
 			t.Errorf("mesh %v: a write timeout of %v", mesh, d.writeTimeout)
 		}
 		s.Close()
+	}
+}
+
+// TestOwnKeyDoesNotWatch: who logs in with the server's own key is the server itself, by another
+// name, and is told nothing that would lead packets in a circle.
+func TestOwnKeyDoesNotWatch(t *testing.T) {
+	key := derp.MeshKey(bytes.Repeat([]byte{7}, 32))
+	r := startLive(t, false, Config{Mesh: Mesh{Key: key}})
+	self := r.loginMesh(t, 0, key)
+	if self.pub != r.Public() {
+		t.Fatal("not the server's key")
+	}
+	ping := [derp.PingLen]byte{1}
+	if _, err := self.Write(derp.AppendPing(derp.AppendWatchConns(nil), ping)); err != nil {
+		t.Fatal(err)
+	}
+	self.want(t, derp.AppendPong(nil, ping))
+	if n := r.Snapshot().Watchers; n != 0 {
+		t.Errorf("%d watchers", n)
 	}
 }

@@ -107,6 +107,7 @@ func (l *loop) takeEvents(cl *client) {
 	if cl.conn == nil || len(events) == 0 {
 		return
 	}
+	l.n.MeshBatches.observe(MeshBatchBounds, uint64(len(events)))
 	cl.pending = append(cl.pending, events...)
 	l.touch(cl.conn)
 }
@@ -126,8 +127,9 @@ func (l *loop) encodeEvents(c *conn) {
 		}
 		cl.pending = cl.pending[1:]
 	}
-	if len(cl.pending) == 0 {
-		cl.pending = nil
+	if cl.rounds++; len(cl.pending) == 0 {
+		l.n.MeshRounds.observe(MeshRoundBounds, uint64(cl.rounds))
+		cl.pending, cl.rounds = nil, 0
 	}
 	l.control(c, frames)
 }

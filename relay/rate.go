@@ -10,7 +10,7 @@ func (l *loop) charge(c *conn, n int) {
 		return
 	}
 	wait := c.client.rate.Take(l.poll.Now(), lim, n)
-	if wait <= 0 {
+	if wait <= rateSlack {
 		return
 	}
 	if c.client.resumeAt == 0 {
@@ -18,7 +18,7 @@ func (l *loop) charge(c *conn, n int) {
 		l.poll.PauseReceive(c.h)
 	}
 	c.client.resumeAt = l.poll.Now() + int64(wait)
-	l.poll.SetTimeout(c.h, min(wait, rateLookEvery))
+	l.poll.SetTimeout(c.h, min(wait-rateSlack, rateLookEvery))
 }
 
 // mayResume reads on if the pause is over; new limits may have shortened it.
@@ -27,7 +27,7 @@ func (l *loop) mayResume(c *conn, now int64) {
 	if lim == nil {
 		lim = &ratelimit.Limits{}
 	}
-	if wait := c.client.rate.Take(now, lim, 0); wait > 0 {
+	if wait := c.client.rate.Take(now, lim, 0); wait > rateSlack {
 		c.client.resumeAt = now + int64(wait)
 		return
 	}

@@ -80,6 +80,12 @@ func (c *Config) defaults() {
 	if c.QueueBudget == 0 {
 		c.QueueBudget = 1 << 30
 	}
+	if c.Mesh.Go == nil {
+		c.Mesh.Go = func(fn func()) { go fn() }
+	}
+	if c.Mesh.After == nil {
+		c.Mesh.After = func(d time.Duration, fn func()) { time.AfterFunc(d, fn) }
+	}
 	if c.Seed == 0 {
 		var b [8]byte
 		rand.Read(b[:])

@@ -50,6 +50,7 @@ func (l *loop) beat(c *conn) {
 		var f [derp.HeaderLen]byte
 		l.control(c, derp.AppendKeepAlive(f[:0]))
 		c.keepAt = now + l.keepAlivePause()
+		l.n.RoundTrips.observe(l.poll.RoundTrip(c.h))
 	}
 	next := time.Duration(c.keepAt - now)
 	switch {
@@ -63,7 +64,7 @@ func (l *loop) beat(c *conn) {
 		c.tls.DropCiphers()
 	}
 	if at := c.client.resumeAt; at != 0 {
-		next = min(next, time.Duration(at-now), rateLookEvery)
+		next = min(next, time.Duration(at-now)-rateSlack, rateLookEvery)
 	}
 	l.poll.SetTimeout(c.h, max(next, time.Millisecond))
 }

@@ -53,11 +53,17 @@ func (c *config) limitAccepts(rc *relay.Config) {
 }
 
 // watchRate reads the rate configuration again on SIGHUP; without one the signal does
-// nothing. A file that is not good changes nothing.
+// nothing. A file that is not good changes nothing. It returns when signals are heard.
 func (s *server) watchRate(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+	go func() {
+		defer signal.Stop(hup)
+		s.reloadRate(ctx, hup)
+	}()
+}
+
+func (s *server) reloadRate(ctx context.Context, hup <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -212,7 +212,7 @@ func (s *server) serve(ctx context.Context) error {
 		go s.certs.Watch(ctx)
 	}
 	go s.dns.Run(ctx)
-	go s.watchRate(ctx)
+	s.watchRate(ctx)
 	if s.stun != nil {
 		go func() {
 			if err := s.stun.Serve(); err != nil {

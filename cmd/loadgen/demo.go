@@ -54,7 +54,11 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 		return misuse("-for %v, -rate %v: show one rate above 0 for at most %v", o.duration, &o.rates,
 			runMax)
 	}
-	job, err := o.job(o.rates[0])
+	w, err := o.named(o.rates[0])
+	if err != nil {
+		return err
+	}
+	job, err := o.job(w)
 	if err != nil {
 		return err
 	}
@@ -89,10 +93,7 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 	}()
 	d := view.Demo{Title: "DERP clients that talk through " + job.Targets[0].Addr.String(),
 		Out: c.out, Progress: f.Progress, Relay: relayStats(ctx, job.Targets), CPU: ownCPU,
-		For: o.duration}
-	if out, ok := c.out.(*os.File); ok {
-		d.Terminal = view.TerminalOf(out)
-	}
+		For: o.duration, Terminal: terminal(c.out)}
 	d.Run(ctx)
 	cancel()
 	if err := <-measured; err != nil {

@@ -21,6 +21,7 @@ type jobFlags struct {
 	sources   string
 	ahead     int64
 	processes int
+	busy      string
 }
 
 const (
@@ -48,7 +49,7 @@ func (f *jobFlags) declareTarget(fs *flag.FlagSet) {
 		"derper's flags, instead of an ADDRESS")
 	fs.StringVar(&f.launchArgs, "launch-args", "", "more `flags` for it, separated by spaces")
 	fs.IntVar(&f.nodes, "nodes", 1, "relays to start, meshed with each other")
-	fs.IntVar(&f.cpu, "relay-cpu", -1, "processor for the started relays; -1 is any")
+	fs.IntVar(&f.cpu, "relay-cpu", -1, "processor for the started relays alone; -1 is any")
 	fs.StringVar(&f.pid, "relay-pid", auto, "process `number` of the relay, for its CPU and memory; "+
 		"auto is who listens on a loopback ADDRESS, off is none")
 }
@@ -79,6 +80,8 @@ func (f *jobFlags) declareEngine(fs *flag.FlagSet) {
 		"compared whole; of the others the heads of the frames are looked at. 1 opens all")
 	fs.StringVar(&f.options.FastLog, "fast-start", auto, "auto sends the login with the request "+
 		"where the relay shows its key in the TLS handshake; off never does")
+	fs.StringVar(&f.busy, "busy", auto, "poll without sleeping, so that the relay is not charged "+
+		"for waking the generator: on, off, or auto, if each loop has a processor and one is left")
 	fs.BoolVar(&f.options.X25519, "x25519", false, "TLS key exchange without the post-quantum share")
 }
 
@@ -106,21 +109,21 @@ func (r *rates) Set(s string) error {
 	return nil
 }
 
-// job makes the job that the flags ask for, without its targets. rate is 0 for full speed.
-func (f *jobFlags) job(rate float64) (loadgen.Job, error) {
-	named, err := workloads.Find(f.workload)
+// named is the workload that the flags name. rate is 0 for full speed.
+func (f *jobFlags) named(rate float64) (loadgen.Workload, error) {
+	n, err := workloads.Find(f.workload)
 	if err != nil {
-		return loadgen.Job{}, usageError{err}
+		return loadgen.Workload{}, usageError{err}
 	}
-	w, err := named.Build(f.params, rate)
+	w, err := n.Build(f.params, rate)
 	if err != nil {
-		return loadgen.Job{}, usageError{err}
+		return loadgen.Workload{}, usageError{err}
 	}
-	return f.jobOf(w)
+	return w, nil
 }
 
-// jobOf makes a job of a workload.
-func (f *jobFlags) jobOf(w loadgen.Workload) (loadgen.Job, error) {
+// job makes the job of a workload that the flags ask for, without its targets.
+func (f *jobFlags) job(w loadgen.Workload) (loadgen.Job, error) {
 	switch {
 	case f.params.Clients > clientsMax:
 		return loadgen.Job{}, misuse("-clients %d is more than %d", f.params.Clients, clientsMax)
@@ -129,6 +132,8 @@ func (f *jobFlags) jobOf(w loadgen.Workload) (loadgen.Job, error) {
 	case f.options.Loops < 0 || f.options.Loops > 256 || f.processes < 0:
 		return loadgen.Job{}, misuse("-loops %d, -processes %d: choose 0 to 256 loops and no "+
 			"negative number of processes", f.options.Loops, f.processes)
+	case f.busy != auto && f.busy != on && f.busy != off:
+		return loadgen.Job{}, misuse("-busy %q is none of auto, on and off", f.busy)
 	case f.options.FastLog != auto && f.options.FastLog != off:
 		return loadgen.Job{}, misuse("-fast-start %q is neither auto nor off", f.options.FastLog)
 	case f.options.PerSec < 0 || f.options.LoginsAt < 1 || f.options.LoginFor <= 0 ||

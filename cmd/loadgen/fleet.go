@@ -100,13 +100,16 @@ func (f *jobFlags) open(job loadgen.Job) (loadgen.Fleet, error) {
 	return meter.New(inner, job), nil
 }
 
-// busy tells whether loops should poll without sleeping: if each has a processor, one is left for
-// the relay, and there is traffic to be met in time.
-func (f *jobFlags) busy(job *loadgen.Job) bool {
-	n, _, err := f.parts(job)
+// polls tells whether loops poll without sleeping: if each has a processor, one is left for the
+// relay, and one process holds all clients.
+func (f *jobFlags) polls(clients int) bool {
+	if f.busy != auto {
+		return f.busy == on
+	}
 	loops := f.options.Loops
 	if loops == 0 {
 		loops = max(1, runtime.NumCPU()-1)
 	}
-	return err == nil && n == 1 && loops < runtime.NumCPU() && len(job.Workload.Groups) > 0
+	n := fleet.PartsFor(clients, raiseFiles(), fleet.Reserve)
+	return n == 1 && f.processes <= 1 && loops < runtime.NumCPU()
 }

@@ -11,7 +11,6 @@ import (
 	"derpd/loadgen/host"
 	"derpd/loadgen/plan"
 	"derpd/loadgen/report"
-	"derpd/loadgen/workloads"
 )
 
 // planOptions are the flags of plan.
@@ -48,19 +47,16 @@ func planFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error
 
 func (o *planOptions) plan(ctx context.Context, c *console, args []string) error {
 	if o.workload != "" {
-		named, err := workloads.Find(o.workload)
-		if err != nil {
-			return usageError{err}
-		}
 		o.params.Clients, o.params.Active = o.clients, o.goal.Active
-		w, err := named.Build(o.params, max(named.Rate, 1))
+		w, err := o.named(1) // the search sets the rate
 		if err != nil {
-			return usageError{err}
+			return err
 		}
 		o.search.Workload = &w
 	}
 	o.search.Clients = o.clients
-	job, err := o.jobOf(loadgen.Workload{})
+	o.search.Busy = o.polls(o.clients)
+	job, err := o.job(loadgen.Workload{})
 	if err != nil {
 		return err
 	}

@@ -2,19 +2,20 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/term"
-
 	"derpd/loadgen"
 	"derpd/loadgen/host"
+	"derpd/loadgen/plan"
 	"derpd/loadgen/report"
 	"derpd/loadgen/view"
 	"derpd/loadgen/workloads"
@@ -29,7 +30,6 @@ type runOptions struct {
 	warm     time.Duration
 	drain    time.Duration
 	limit    time.Duration
-	busy     string
 	arrival  loadgen.Arrival
 	kind     string
 	ask      bool
@@ -37,6 +37,8 @@ type runOptions struct {
 	quiet    bool
 	out      string
 	html     string
+	plan     string  // a report of a plan, whose workload is run …
+	share    float64 // … at this share of the planned load
 }
 
 const (
@@ -55,23 +57,37 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.DurationVar(&o.drain, "drain", 10*time.Second, "most to wait for what is under way at the end")
 	fs.DurationVar(&o.limit, "timeout", 0, "end the whole run like Ctrl-C after this; 0: 10 m beside "+
 		"the measured time")
-	fs.StringVar(&o.busy, "busy", auto, "poll without sleeping, which needs a processor: auto, on or "+
-		"off")
 	fs.StringVar(&o.kind, "arrival", "", "`kind` of arrivals instead of the workload's: constant, "+
 		"poisson, bursts or on-off")
 	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
 	fs.DurationVar(&o.arrival.On, "on", 0, "mean `time` on, for on-off")
 	fs.DurationVar(&o.arrival.Off, "off", 0, "mean `time` off, for on-off")
+	fs.StringVar(&o.plan, "plan", "", "`report` of a plan: run its workload instead, at -share of "+
+		"the planned load, and fail if the planned p99 is not kept")
+	fs.Float64Var(&o.share, "share", 0.8, "`part` of the planned load, with -plan")
 	fs.BoolVar(&o.ask, "ask", true, "let every client prove by a ping at the end that it is served")
 	fs.BoolVar(&o.dry, "dry-run", false, "say what would be run, and stop")
 	fs.BoolVar(&o.quiet, "quiet", false, "no progress on standard error")
 	fs.StringVar(&o.out, "o", "", "`file` to write the report to, as JSON")
 	fs.StringVar(&o.html, "html", "", "`file` to write the report to, as a page")
 	return func(ctx context.Context, c *console, args []string) error {
-		fs.Visit(func(f *flag.Flag) { o.set = o.set || f.Name == "rate" })
+		var chosen string // that a plan says already
+		fs.Visit(func(f *flag.Flag) {
+			o.set = o.set || f.Name == "rate"
+			if slices.Contains(ofWorkload, f.Name) {
+				chosen = f.Name
+			}
+		})
+		if o.plan != "" && chosen != "" {
+			return misuse("-%s: what is run with -plan is the plan's workload", chosen)
+		}
 		return o.run(ctx, c, args)
 	}
 }
+
+// ofWorkload are the flags that say what a plan says too.
+var ofWorkload = []string{"workload", "clients", "active", "pairs", "size", "frames", "rate",
+	"arrival", "stun-port"}
 
 // steps are what the flags ask for, checked.
 func (o *runOptions) steps() ([]loadgen.Step, error) {
@@ -88,8 +104,6 @@ func (o *runOptions) steps() ([]loadgen.Step, error) {
 			"let nothing be negative", o.duration, o.warm, o.drain, runMax)
 	case len(o.rates) > stepsMax:
 		return nil, misuse("-rate has %d rates, more than %d", len(o.rates), stepsMax)
-	case o.busy != auto && o.busy != "on" && o.busy != off:
-		return nil, misuse("-busy %q is none of auto, on and off", o.busy)
 	}
 	full := o.rates[0] == 0
 	var all []loadgen.Step
@@ -105,11 +119,25 @@ func (o *runOptions) steps() ([]loadgen.Step, error) {
 }
 
 func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
+	var w loadgen.Workload
+	planned, err := o.planned()
+	if err != nil {
+		return err
+	}
+	if planned != nil {
+		o.rates, o.set = rates{o.share * planned.Planned.Rate}, true
+		w = planned.Workload
+	}
 	steps, err := o.steps()
 	if err != nil {
 		return err
 	}
-	job, err := o.job(steps[0].Rate)
+	if planned == nil {
+		if w, err = o.named(steps[0].Rate); err != nil {
+			return err
+		}
+	}
+	job, err := o.job(w)
 	if err != nil {
 		return err
 	}
@@ -119,8 +147,11 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 			job.Workload.Groups[i].Arrival = o.arrival
 		}
 	}
+	if _, _, err := o.parts(&job); err != nil {
+		return err
+	}
 	for i := range steps {
-		steps[i].Busy = o.busy == "on" || o.busy == auto && o.jobFlags.busy(&job)
+		steps[i].Busy = o.polls(job.Workload.Clients())
 	}
 	if o.dry && o.launch != "" {
 		return o.describe(c, &job, steps)
@@ -143,12 +174,52 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	r := o.measure(ctx, c, job, steps)
+	if planned != nil {
+		keep(r, planned)
+	}
 	return o.deliver(c, r)
+}
+
+// planned reads the plan that is to be kept; nil if there is none.
+func (o *runOptions) planned() (*plan.Result, error) {
+	if o.plan == "" {
+		return nil, nil
+	}
+	if !(o.share > 0) {
+		return nil, misuse("-share %v: run a part above 0 of the planned load", o.share)
+	}
+	r, err := report.Read(o.plan)
+	if err != nil {
+		return nil, err
+	}
+	var p plan.Result
+	if err := json.Unmarshal(r.Plan, &p); r.Kind != report.Plan || err != nil {
+		return nil, fmt.Errorf("%s is no report of a plan", o.plan)
+	}
+	if p.Planned.Rate <= 0 || p.Planned.P99 <= 0 {
+		return nil, fmt.Errorf("the plan in %s promises nothing: %s", o.plan, p.Planned.Why)
+	}
+	return &p, nil
+}
+
+// keep notes in a report whether the p99 of a plan was kept.
+func keep(r *report.Report, p *plan.Result) {
+	for _, s := range r.Steps {
+		for i := range s.Groups {
+			g := &s.Groups[i]
+			if got := g.Latency.At(99); got > p.Planned.P99 {
+				r.Incidents = append(r.Incidents, fmt.Sprintf("the p99 of %s was %v, the plan promises %v",
+					g.Name, got, p.Planned.P99))
+			}
+		}
+	}
 }
 
 // newReport begins a report of this process.
 func newReport(kind report.Kind, c *console, job loadgen.Job) *report.Report {
-	r := &report.Report{Kind: kind, Time: time.Now(), Command: "loadgen " + strings.Join(c.args, " "),
+	name, _ := os.Hostname() // without one the report names no machine
+	r := &report.Report{Host: name, Kind: kind, Time: time.Now(),
+		Command: "loadgen " + strings.Join(c.args, " "),
 		Version: version(), Job: job}
 	if m, err := host.ReadMachine(); err == nil {
 		r.Machine = m
@@ -208,16 +279,20 @@ func (o *runOptions) watch(ctx context.Context, c *console, f loadgen.Fleet) (st
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var done sync.WaitGroup
-	done.Go(func() { view.Watch(ctx, c.errs, isTerminal(c.errs), f.Progress) })
+	done.Go(func() { view.Watch(ctx, c.errs, terminal(c.errs) != nil, f.Progress) })
 	return func() {
 		cancel()
 		done.Wait()
 	}
 }
 
-func isTerminal(w any) bool {
+// terminal is the terminal that an output is, or nil.
+func terminal(w io.Writer) *view.Terminal {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	if !ok {
+		return nil
+	}
+	return view.TerminalOf(f)
 }
 
 // deliver judges a report, prints it and writes the files that were asked for.

@@ -32,6 +32,7 @@ type targetFlags struct {
 
 const (
 	auto = "auto"
+	on   = "on"
 	off  = "off"
 	// resolveWait bounds the look-up of a name.
 	resolveWait = 5 * time.Second
@@ -57,7 +58,16 @@ func (f *targetFlags) targets(ctx context.Context, args []string) (all []loadgen
 	if err != nil {
 		return nil, nil, err
 	}
-	return f.region.Targets, f.region.Stop, nil
+	// A processor that is the relay's is the relay's alone.
+	undo, err := host.AvoidCPU(f.cpu)
+	if err != nil {
+		f.region.Stop()
+		return nil, nil, err
+	}
+	return f.region.Targets, func() {
+		f.region.Stop()
+		undo()
+	}, nil
 }
 
 // resolve turns the arguments of a command into targets, and refuses those that must not be loaded.

@@ -133,6 +133,28 @@ func (p *Peer) Next(t testing.TB) derp.ReceivedMessage {
 	return nil
 }
 
+// NextOrEnd returns the next message that is not a KeepAlive, or false when the connection has
+// ended instead.
+func (p *Peer) NextOrEnd(t testing.TB) (m derp.ReceivedMessage, open bool) {
+	t.Helper()
+	m, open = p.NextOrEndWithin(t, ReplyWaitMax)
+	if m == nil && open {
+		t.Fatalf("neither message nor end within %v", ReplyWaitMax)
+	}
+	return m, open
+}
+
+// NextOrEndWithin is NextOrEnd that returns nil and true when nothing has happened for so long.
+func (p *Peer) NextOrEndWithin(t testing.TB, d time.Duration) (derp.ReceivedMessage, bool) {
+	t.Helper()
+	select {
+	case m, ok := <-p.messages:
+		return m, ok
+	case <-time.After(d):
+		return nil, true
+	}
+}
+
 // WantKeepAlive returns when the next KeepAlive came.
 func (p *Peer) WantKeepAlive(t testing.TB, within time.Duration) time.Time {
 	t.Helper()

@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -32,6 +34,11 @@ type Options struct {
 	HTTPPort bool     // serve port 80's business on a port too (TLS only)
 	Args     []string // further flags
 }
+
+// heedHangup lets programs that are started find SIGHUP as the system means it: one that was
+// ignored when the tests were started (nohup) would be ignored by them too, while a handler ends
+// with exec.
+var heedHangup = sync.OnceFunc(func() { signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) })
 
 // Relay is one running relay process.
 type Relay struct {
@@ -99,6 +106,7 @@ func (r *Relay) Run(t testing.TB, args []string) {
 	r.cmd.Dir = r.Dir
 	// The relay must not outlive a test binary that is killed.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	heedHangup()
 	if err := r.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +170,25 @@ func (r *Relay) Stop(t testing.TB) int {
 	return r.cmd.ProcessState.ExitCode()
 }
 
+// Ended reports whether the process has ended by itself, or does within d; the test then has
+// expected it.
+func (r *Relay) Ended(d time.Duration) bool {
+	select {
+	case <-r.exited:
+		r.stopped = true
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// Kill ends the process as a crash does.
+func (r *Relay) Kill() {
+	r.stopped = true
+	r.cmd.Process.Kill()
+	<-r.exited
+}
+
 // Alive reports whether the process runs.
 func (r *Relay) Alive() bool {
 	select {
@@ -171,6 +198,9 @@ func (r *Relay) Alive() bool {
 		return true
 	}
 }
+
+// Log is what the process has written so far.
+func (r *Relay) Log() string { return r.log.String() }
 
 // Pid is the process id.
 func (r *Relay) Pid() int { return r.cmd.Process.Pid }

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ const (
 // ca is a running Pebble.
 type ca struct {
 	directory string
+	file      string         // the certificate of its HTTPS
 	client    *http.Client   // trusts its HTTPS
 	roots     *x509.CertPool // what it issues
 }
@@ -76,7 +78,7 @@ func startCA(t *testing.T, s *site, external bool) *ca {
 	run(t, []string{"PEBBLE_VA_NOSLEEP=1", "PEBBLE_AUTHZREUSE=0"}, program(t, "pebble"),
 		"-config", config, "-dnsserver", dns)
 
-	c := &ca{directory: "https://" + listen + "/dir", client: trusting(t, crt),
+	c := &ca{directory: "https://" + listen + "/dir", file: crt, client: trusting(t, crt),
 		roots: x509.NewCertPool()}
 	root := c.get(t, "https://"+management+"/roots/0")
 	if !c.roots.AppendCertsFromPEM(root) {
@@ -134,8 +136,16 @@ func trusting(t *testing.T, file string) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
+// building is held while a tool is built: a program that another `go` still writes cannot run.
+var building sync.Mutex
+
 // program builds a tool of this module, or finds it built.
-func program(t *testing.T, name string) string { return output(t, "go", "tool", "-n", name) }
+func program(t *testing.T, name string) string {
+	t.Helper()
+	building.Lock()
+	defer building.Unlock()
+	return output(t, "go", "tool", "-n", name)
+}
 
 func output(t *testing.T, name string, args ...string) string {
 	t.Helper()

@@ -195,7 +195,7 @@ func (l *loop) opened(c *client) {
 		if c.out == nil {
 			c.tls.DropCiphers() // it will say and hear little
 		}
-	} else if k, ok := c.tls.Skimmer(); ok && l.e.opt.Sampled > 1 {
+	} else if k, ok := c.tls.Skimmer(); ok && l.e.opt.Sampled > 1 && c.ws == nil {
 		c.skim = &k
 	}
 	if c.away {

@@ -82,6 +82,7 @@ func TestLoginForms(t *testing.T) {
 		{"plain that always answers", reference.Options{NoFastStart: true}, "auto"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
 			f := newFleet(t, reference.Start(t, tc.opt), func(j *loadgen.Job) {
 				j.Options.FastLog = tc.fast
 			})
@@ -102,13 +103,31 @@ func TestLoginForms(t *testing.T) {
 	}
 }
 
-// TestCalibration: a known delay and loss are told within 2 % and 0.1 points.
+// TestCalibration: a known delay and loss are told within 2 % and 0.1 points. Where other programs
+// keep the generator or the server from the processors for milliseconds, it may try again.
 func TestCalibration(t *testing.T) {
-	const delay = 40 * time.Millisecond
+	const tries = 3
+	for try := 1; ; try++ {
+		off, delay := calibrate(t, 100*time.Millisecond)
+		if off.Abs() <= delay/50 {
+			return
+		}
+		if try == tries {
+			t.Fatalf("a delay of %v is told wrong by %v", delay, off)
+		}
+		t.Logf("try %d: a delay of %v is told wrong by %v", try, delay, off)
+	}
+}
+
+// calibrate runs against a server of known delay that drops every 40th packet. What the server itself
+// was late by is no error of the generator's.
+func calibrate(t *testing.T, delay time.Duration) (off, of time.Duration) {
 	s := reference.Start(t, reference.Options{TLS: true, Delay: delay, DropEvery: 40})
+	defer s.Close()
 	f := newFleet(t, s, nil)
+	defer f.Close()
 	f.ramp()
-	r := f.step(loadgen.Step{Rate: 1000, Warm: 200 * time.Millisecond, Window: 2 * time.Second})
+	r := f.step(loadgen.Step{Rate: 1000, Warm: 200 * time.Millisecond, Window: 1500 * time.Millisecond})
 	f.balanced(r)
 	stats := s.Stats()
 	lost := r.Books.Sent - r.Books.Delivered
@@ -123,20 +142,17 @@ func TestCalibration(t *testing.T) {
 	if share := float64(lost) / float64(r.Books.Sent); math.Abs(share-1.0/40) > 0.001 {
 		t.Errorf("loss is told as %.2f %%, it was 2.5 %%", 100*share)
 	}
-	// What the server itself was late by is no error of the generator's.
-	late := stats.Late.At(50)
-	got := r.Groups[0].Latency.At(50) - late
-	if diff := (got - delay).Abs(); diff > delay/50 {
-		t.Errorf("a delay of %v is told as %v (the server was %v late)", delay, got, late)
-	}
-	t.Logf("delay %v told as p50 %v p99 %v, server late by p50 %v p99 %v; lag p99 %v", delay,
-		r.Groups[0].Latency.At(50), r.Groups[0].Latency.At(99), late, stats.Late.At(99),
+	got := r.Groups[0].Latency.At(50) - stats.Late.At(50)
+	t.Logf("a delay of %v is told as p50 %v p99 %v; server late by p50 %v p99 %v, lag p99 %v", delay,
+		r.Groups[0].Latency.At(50), r.Groups[0].Latency.At(99), stats.Late.At(50), stats.Late.At(99),
 		r.Slack.Lag.At(99))
+	return got - delay, delay
 }
 
 // TestStallShows: a relay that stands still once for 200 ms delays every packet that was due then,
 // and the p99.9 has to show it, though a sender that waits for room would have sent few of them.
 func TestStallShows(t *testing.T) {
+	t.Parallel()
 	const stall = 200 * time.Millisecond
 	s := reference.Start(t, reference.Options{TLS: true})
 	f := newFleet(t, s, nil)
@@ -175,8 +191,10 @@ func TestWrongPacketsAreSeen(t *testing.T) {
 	} {
 		for _, secure := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, TLS %t", name, secure), func(t *testing.T) {
-				tc.opt.TLS = secure
-				s := reference.Start(t, tc.opt)
+				t.Parallel()
+				opt := tc.opt
+				opt.TLS = secure
+				s := reference.Start(t, opt)
 				f := newFleet(t, s, func(j *loadgen.Job) {
 					j.Options.Sampled = 1
 					j.Workload.Groups[0].Sizes = []loadgen.Size{{Bytes: 300, Weight: 1}}
@@ -194,6 +212,7 @@ func TestWrongPacketsAreSeen(t *testing.T) {
 
 // TestTwoLoops: pairs with an end on each loop.
 func TestTwoLoops(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, reference.Start(t, reference.Options{TLS: true}), func(j *loadgen.Job) {
 		j.Options.Loops = 2
 		g := &j.Workload.Groups[0]
@@ -242,6 +261,7 @@ func TestFullSpeed(t *testing.T) {
 
 // TestInterrupt: a step whose context ends gives what there is, with books that still add up.
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, reference.Start(t, reference.Options{TLS: true}), nil)
 	f.ramp()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -20,6 +20,8 @@ const (
 	// floodWritesPerTurn is a sender's turn at full speed: long enough that receivers find several
 	// frames at once, short enough that their sockets do not fill meanwhile.
 	floodWritesPerTurn = 16
+	// behindBytes is what a receiver gets at once if it is behind: some 40 packets.
+	behindBytes = 64 << 10
 	// sendersPerTurn bounds the writes of a turn, so that receiving is not put off for long.
 	sendersPerTurn = 256
 	// sealsPerTurn is how many writes an idle turn seals ahead: 20 µs, which nobody notices.
@@ -45,8 +47,6 @@ const (
 	graceSpan = 50 * time.Millisecond
 	// lookSpan is how often a waiting engine looks at its loops.
 	lookSpan = 20 * time.Millisecond
-	// progressSpan is how often Progress is brought up to date.
-	progressSpan = 200 * time.Millisecond
 	// sampleSpan is the interval of a series; long windows have longer ones.
 	sampleSpan = 250 * time.Millisecond
 	samplesMax = 240

@@ -24,16 +24,19 @@ type loop struct {
 	open    int     // logged in
 
 	// Sending and receiving.
-	run     *run // nil: no step
-	due     senders
-	filling []*sender // have room to seal ahead
-	plain   []byte    // of the record that is made, or the part of one that is looked at
-	sample  int       // records until one is opened whole
-	blocked int       // senders that TCP holds back
-	stashes [][]byte
-	heads   []*[headMax]byte
-	now     int64 // of this Received
-	active  bool  // this turn did something
+	run      *run // nil: no step
+	due      senders
+	floods   []*sender // that send as fast as TCP takes it, and may go on
+	flooding []*sender // those of this turn
+	behind   bool      // a receiver had much to take in this turn
+	filling  []*sender // have room to seal ahead
+	plain    []byte    // of the record that is made, or the part of one that is looked at
+	sample   int       // records until one is opened whole
+	blocked  int       // senders that TCP holds back
+	stashes  [][]byte
+	heads    []*[headMax]byte
+	now      int64 // of this Received
+	active   bool  // this turn did something
 
 	nextLeaver int // in own
 
@@ -65,7 +68,6 @@ type tally struct {
 	winDue, winSent, winDelivered     uint64
 	winSentBytes, winDeliveredBytes   uint64
 	latency                           *loadgen.Hist
-	held                              uint64 // sent by, or to, an end that may keep it for itself
 }
 
 // retry is a client that comes back at a time.
@@ -111,6 +113,7 @@ func (l *loop) Received(h netpoll.Handle, b []byte) {
 		return
 	}
 	l.now = netpoll.Clock()
+	l.behind = l.behind || len(b) >= behindBytes
 	switch {
 	case c.phase == phaseHandshake:
 		c.shake.feed(l.e, b)
@@ -195,6 +198,9 @@ func (l *loop) setAlarm(now int64) {
 	at := int64(0)
 	if l.run != nil && len(l.due) > 0 {
 		at = max(l.due[0].due, now)
+	}
+	if l.run != nil && len(l.floods) > 0 {
+		at = now
 	}
 	if len(l.again) > 0 && (at == 0 || l.again[0].at < at) {
 		at = max(l.again[0].at, now)

@@ -12,17 +12,19 @@ import (
 // sender is what a client sends: its streams, and the writes that are sealed and wait for their
 // time. Writes leave in the order they were sealed in, as the sequence numbers of TLS demand.
 type sender struct {
-	c       *client
-	streams []stream
-	due     int64 // of the next write
-	pos     int   // in the heap of the loop, -1: not there
-	room    int   // bytes that may be sealed ahead
-	cur     batch // being sent
-	next    batch // being filled
-	blocked bool  // TCP holds it back
-	filling bool  // on the list of those that may be sealed for ahead
-	heldTo  int64 // writes due before this were held back: their lag is not ours
-	rng     rand.PCG
+	c        *client
+	streams  []stream
+	due      int64 // of the next write
+	pos      int   // in the heap of the loop, -1: not there
+	room     int   // bytes that may be sealed ahead
+	cur      batch // being sent
+	next     batch // being filled
+	blocked  bool  // TCP holds it back
+	filling  bool  // on the list of those that may be sealed for ahead
+	full     bool  // one of its streams is at full speed: it is in floods instead of the heap
+	flooding bool  // it is there
+	heldTo   int64 // writes due before this were held back: their lag is not ours
+	rng      rand.PCG
 }
 
 // stream is one flow at its sender.
@@ -106,12 +108,38 @@ func (st *stream) due(r *run, now int64) int64 {
 	return math.MaxInt64
 }
 
-// pump sends what is due, a few writes of each sender at a time.
+// pump sends what is due, a few writes of each sender at a time. Senders at full speed wait for a
+// turn in which no receiver is behind: what a generator sends instead of reading, the relay would
+// have to drop.
 func (l *loop) pump(now int64) {
 	for n := 0; n < sendersPerTurn && len(l.due) > 0 && l.due[0].due <= now; n++ {
 		s := l.due.pop()
 		l.active = true
 		l.push(s, now)
+	}
+	if l.behind {
+		l.behind = false
+		return
+	}
+	l.flooding, l.floods = l.floods, l.flooding[:0]
+	for i, s := range l.flooding {
+		l.flooding[i] = nil
+		if s.flooding { // or its connection ended
+			s.flooding = false
+			l.active = true
+			l.push(s, now)
+		}
+	}
+}
+
+// later lets a sender go on at s.due.
+func (l *loop) later(s *sender) {
+	switch {
+	case !s.full:
+		l.due.push(s)
+	case !s.flooding:
+		s.flooding = true
+		l.floods = append(l.floods, s)
 	}
 }
 
@@ -134,7 +162,7 @@ func (l *loop) push(s *sender, now int64) {
 			}
 			if due > now {
 				s.due = due
-				l.due.push(s)
+				l.later(s)
 				return
 			}
 			l.seal(s, &s.cur, st, due)
@@ -142,7 +170,7 @@ func (l *loop) push(s *sender, now int64) {
 		}
 		if w.due > now {
 			s.due = w.due
-			l.due.push(s)
+			l.later(s)
 			return
 		}
 		if w.due == 0 && now >= l.run.until {
@@ -158,14 +186,12 @@ func (l *loop) push(s *sender, now int64) {
 		}
 	}
 	s.due = now
-	l.due.push(s)
+	l.later(s)
 }
 
 func (l *loop) turnWrites(s *sender) int {
-	for i := range s.streams {
-		if s.streams[i].full {
-			return floodWritesPerTurn
-		}
+	if s.full {
+		return floodWritesPerTurn
 	}
 	return writesPerTurn
 }
@@ -183,7 +209,7 @@ func (l *loop) freed(c *client) {
 		if l.run != nil && !l.run.settled {
 			s.heldTo = l.poll.Now()
 			s.due = s.heldTo
-			l.due.push(s)
+			l.later(s)
 			return
 		}
 	}
@@ -221,7 +247,7 @@ func (l *loop) countSent(s *sender, w *write, now int64) {
 
 // startSender begins the part of a step that is a client's: when it has logged in.
 func (l *loop) startSender(s *sender) {
-	if s.pos >= 0 || s.blocked {
+	if s.pos >= 0 || s.blocked || s.flooding {
 		return
 	}
 	for i := range s.streams { // after a while without a connection
@@ -244,15 +270,13 @@ func (l *loop) startSender(s *sender) {
 		return
 	}
 	s.due = due
-	l.due.push(s)
+	l.later(s)
 }
 
 // cut forgets what a client whose connection has ended had sealed: those packets were due, or will
 // have been, and nobody took them.
 func (l *loop) cut(s *sender) {
-	if s.pos >= 0 {
-		l.due.remove(s.pos)
-	}
+	l.unschedule(s)
 	if s.blocked {
 		s.blocked = false
 		l.blocked--
@@ -260,6 +284,14 @@ func (l *loop) cut(s *sender) {
 	l.refuse(s)
 	for i := range s.streams { // what was on its way may have gone down with the connection
 		s.streams[i].cut = true
+	}
+}
+
+// unschedule takes a sender from where it waits for its turn.
+func (l *loop) unschedule(s *sender) {
+	s.flooding = false
+	if s.pos >= 0 {
+		l.due.remove(s.pos)
 	}
 }
 
@@ -292,9 +324,7 @@ func (l *loop) notAccepted(st *stream, due int64, packets uint64) {
 
 // settle ends the sending of a step: what is still due was not accepted.
 func (l *loop) settle(s *sender) {
-	if s.pos >= 0 {
-		l.due.remove(s.pos)
-	}
+	l.unschedule(s)
 	records, final := l.refuse(s)
 	switch {
 	case records == 0 || s.c.tls.Version() == 0:

@@ -100,7 +100,7 @@ func (l *loop) prepare(r run) {
 
 // arm sets the schedules of a sender.
 func (l *loop) arm(s *sender, r *run) {
-	s.heldTo, s.room = 0, 0
+	s.heldTo, s.room, s.full = 0, 0, false
 	for i := range s.streams {
 		st := &s.streams[i]
 		f := &l.e.flows[st.flow]
@@ -114,6 +114,7 @@ func (l *loop) arm(s *sender, r *run) {
 				index++
 			}
 		}
+		s.full = s.full || st.full
 		if !st.full {
 			st.source = arrival.New(g.Arrival, perSender(g, &r.step), index, of, seed)
 		}
@@ -181,9 +182,7 @@ type execution struct {
 	before  look
 	result  loadgen.StepResult
 	last    look // at the last sample
-	cpu     loadgen.CPU
 	cpuAt   [2]loadgen.CPU
-	busyAt  [2]int64
 	stopped bool    // by the context
 	churn   float64 // clients that are still to leave
 	churnAt int64   // when that was counted

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 // TestNobodyGetsIn: each way to fail has its class and an example that says what was wrong.
 func TestNobodyGetsIn(t *testing.T) {
+	t.Parallel()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +56,7 @@ func TestNobodyGetsIn(t *testing.T) {
 
 // TestSomeGetIn: clients that fail at first are tried again and counted.
 func TestSomeGetIn(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, reference.Start(t, reference.Options{TLS: true, RefuseEvery: 5}), nil)
 	r := f.ramp()
 	if c := r.Failures[loadgen.FailLogin]; r.Clients != 13 || c == nil || c.Count == 0 {
@@ -63,6 +66,7 @@ func TestSomeGetIn(t *testing.T) {
 
 // TestSilentRelay: a login that is never answered ends by its time.
 func TestSilentRelay(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // takes connections into its queue, and that is all
 	if err != nil {
 		t.Fatal(err)
@@ -82,35 +86,43 @@ func TestSilentRelay(t *testing.T) {
 // what went down with them is in flight, not unexplained.
 func TestRelayCutsInMidRun(t *testing.T) {
 	for _, reset := range []bool{true, false} {
-		s := reference.Start(t, reference.Options{TLS: true, Delay: 20 * time.Millisecond})
-		f := newFleet(t, s, nil)
-		f.ramp()
-		time.AfterFunc(500*time.Millisecond, func() { s.Cut(reset) })
-		r := f.step(loadgen.Step{Rate: 2000, Window: 2500 * time.Millisecond, Ask: true})
-		// What was on its way to a relay that closes makes its kernel answer with a RST.
-		n := uint64(0)
-		for _, class := range []loadgen.Failure{loadgen.FailReset, loadgen.FailClosed} {
-			if c := r.Failures[class]; c != nil {
-				n += c.Count
-			}
+		t.Run(fmt.Sprintf("reset %t", reset), func(t *testing.T) {
+			t.Parallel()
+			relayCuts(t, reset)
+		})
+	}
+}
+
+func relayCuts(t *testing.T, reset bool) {
+	s := reference.Start(t, reference.Options{TLS: true, Delay: 20 * time.Millisecond})
+	f := newFleet(t, s, nil)
+	f.ramp()
+	time.AfterFunc(500*time.Millisecond, func() { s.Cut(reset) })
+	r := f.step(loadgen.Step{Rate: 2000, Window: 2500 * time.Millisecond, Ask: true})
+	// What was on its way to a relay that closes makes its kernel answer with a RST.
+	n := uint64(0)
+	for _, class := range []loadgen.Failure{loadgen.FailReset, loadgen.FailClosed} {
+		if c := r.Failures[class]; c != nil {
+			n += c.Count
 		}
-		if n != 13 || !reset && r.Failures[loadgen.FailClosed] == nil {
-			t.Errorf("reset %t: failures %v, want 13", reset, r.Failures.Lines())
-		}
-		if r.Logins != 13 || r.Clients != 13 || r.Answered != 13 {
-			t.Errorf("reset %t: %d logins, %d in at the end, %d answer", reset, r.Logins, r.Clients,
-				r.Answered)
-		}
-		b := &r.Books
-		if b.NotAccepted == 0 || b.Due != b.NotAccepted+b.Sent || b.Sent < b.Delivered ||
-			b.InFlight < b.Sent-b.Delivered {
-			t.Errorf("reset %t: books %+v", reset, *b)
-		}
+	}
+	if n != 13 || !reset && r.Failures[loadgen.FailClosed] == nil {
+		t.Errorf("reset %t: failures %v, want 13", reset, r.Failures.Lines())
+	}
+	if r.Logins != 13 || r.Clients != 13 || r.Answered != 13 {
+		t.Errorf("reset %t: %d logins, %d in at the end, %d answer", reset, r.Logins, r.Clients,
+			r.Answered)
+	}
+	b := &r.Books
+	if b.NotAccepted == 0 || b.Due != b.NotAccepted+b.Sent || b.Sent < b.Delivered ||
+		b.InFlight < b.Sent-b.Delivered {
+		t.Errorf("reset %t: books %+v", reset, *b)
 	}
 }
 
 // TestChurn: idle clients leave and others come, and nobody calls that a failure.
 func TestChurn(t *testing.T) {
+	t.Parallel()
 	s := reference.Start(t, reference.Options{TLS: true})
 	f := newFleet(t, s, func(j *loadgen.Job) {
 		j.Workload.Idle = 50
@@ -128,6 +140,7 @@ func TestChurn(t *testing.T) {
 
 // TestStorm: all idle clients are cut at once and come back; the pairs do not notice.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	s := reference.Start(t, reference.Options{TLS: true})
 	f := newFleet(t, s, func(j *loadgen.Job) {
 		j.Workload.Idle = 40
@@ -147,6 +160,7 @@ func TestStorm(t *testing.T) {
 
 // TestReceiversThatDoNotRead: what they are sent is in flight as long as nobody drops it.
 func TestReceiversThatDoNotRead(t *testing.T) {
+	t.Parallel()
 	s := reference.Start(t, reference.Options{TLS: true})
 	f := newFleet(t, s, func(j *loadgen.Job) {
 		slow := j.Workload.Groups[0]

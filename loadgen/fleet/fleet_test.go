@@ -309,6 +309,7 @@ func TestOpenErrors(t *testing.T) {
 
 // A worker outlives its parent in no case, even if it does not heed the end of its input.
 func TestNoOrphans(t *testing.T) {
+	needExec(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,8 @@ const (
 	// startWaitMax bounds the time from exec to the first connection. A Go binary on a busy machine
 	// is up in well under a second.
 	startWaitMax = 15 * time.Second
+	// meshWaitMax bounds the time until all nodes of a region watch each other: two tries of a node.
+	meshWaitMax = 15 * time.Second
 	// startLook is how often it is tried.
 	startLook = 20 * time.Millisecond
 	// stopWaitMax is what a relay gets between SIGTERM and SIGKILL.

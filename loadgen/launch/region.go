@@ -18,6 +18,7 @@ import (
 
 	"derpd/loadgen"
 	"derpd/loadgen/host"
+	"derpd/loadgen/scrape"
 )
 
 // Options say what to run.
@@ -48,8 +49,9 @@ type node struct {
 	log    *tail
 }
 
-// Start runs the nodes and returns when each takes connections. They end with ctx too. The error
-// quotes the last lines that a node logged.
+// Start runs the nodes and returns when each takes connections and they have found each other. ctx
+// bounds only that: a run that is interrupted still wants its relays, until Stop. The error quotes
+// the last lines that a node logged.
 func Start(ctx context.Context, o Options) (*Region, error) {
 	o.Nodes = max(o.Nodes, 1)
 	switch {
@@ -104,6 +106,32 @@ func (r *Region) start(ctx context.Context, o Options) error {
 			return r.Explain(fmt.Errorf("%s does not come up: %w", o.Path, err))
 		}
 	}
+	return r.awaitMesh(ctx)
+}
+
+// awaitMesh returns when each node watches all others. A node whose first call came too early tries
+// again after 5 s.
+func (r *Region) awaitMesh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, meshWaitMax)
+	defer cancel()
+	for _, t := range r.Targets {
+		for len(r.Targets) > 1 {
+			m, err := scrape.Read(ctx, t)
+			if err == nil && m.Watchers == int64(len(r.Targets)-1) {
+				break
+			}
+			if err == nil {
+				err = fmt.Errorf("node %v is watched by %d of %d others", t.Addr, m.Watchers,
+					len(r.Targets)-1)
+			}
+			select {
+			case <-ctx.Done():
+				return r.Explain(fmt.Errorf("the nodes do not find each other within %v: %w",
+					meshWaitMax, err))
+			case <-time.After(startLook):
+			}
+		}
+	}
 	return nil
 }
 
@@ -138,7 +166,9 @@ func (r *Region) args(o Options, i int, addr netip.AddrPort, files files) []stri
 	if o.Nodes > 1 {
 		var with []string
 		for k := range o.Nodes {
-			with = append(with, nodeName(k)+"/"+nodeAddr(k).String())
+			if k != i {
+				with = append(with, fmt.Sprintf("%s:%d/%v", nodeName(k), addr.Port(), nodeAddr(k)))
+			}
 		}
 		args = append(args, "-mesh-psk-file", files.mesh, "-mesh-with", strings.Join(with, ","))
 	}

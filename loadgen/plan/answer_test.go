@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -237,34 +236,3 @@ func TestWorkloadOfGoal(t *testing.T) {
 		}
 	}
 }
-
-func TestTextTellsAll(t *testing.T) {
-	res := plan(t, newSim(50_000), goal, Options{})
-	var b strings.Builder
-	if err := res.Text(&b); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"goal: 100000 clients, 300000 packets/s, p99 within 5ms",
-		"knee of throughput: ", "knee of latency: ", "beyond it: collapses",
-		"memory a client: 7000 B in the relay, 3500 B in the kernel", "verified for 10s",
-		"hosts like this one: ", "by packets: ", "by memory: ", "by descriptors: 6", "by logins: ",
-		"first to break: ", "net.ipv4.tcp_max_syn_backlog=16384", "behind\n", "late\n", "ok\n"} {
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("no %q in\n%s", want, b.String())
-		}
-	}
-	for line := range strings.Lines(b.String()) {
-		if strings.Contains(line, "%!") {
-			t.Errorf("badly formatted: %s", line)
-		}
-	}
-	if err := res.Text(broken{}); !errors.Is(err, errBroken) {
-		t.Errorf("a broken writer: %v", err)
-	}
-}
-
-var errBroken = errors.New("disk full")
-
-type broken struct{}
-
-func (broken) Write([]byte) (int, error) { return 0, errBroken }

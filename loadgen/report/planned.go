@@ -38,8 +38,12 @@ func findings(r *plan.Result) Section {
 	if p.Verified {
 		verified = "verified for " + units.Time(p.VerifiedFor)
 	}
-	fact("planned load", "%s%s packets/s with a p99 within %s, %s: %s", atLeast(p.AtLeast),
-		units.Whole(p.Rate), units.Time(p.P99), verified, p.Why)
+	promise := "no p99 can be promised"
+	if p.P99 > 0 {
+		promise = "p99 within " + units.Time(p.P99)
+	}
+	fact("planned load", "%s%s packets/s, %s, %s: %s", atLeast(p.AtLeast), units.Whole(p.Rate),
+		promise, verified, p.Why)
 	fact("p99 seen there", "%s in %d steps, spread %s", units.Time(p.Seen), p.Repeats,
 		units.Percent(p.Spread))
 	fact("knee of latency", "%s", knee(&r.Latency))
@@ -91,8 +95,8 @@ func hosts(r *plan.Result) Section {
 	s := Section{Title: "Hosts for the goal"}
 	if h.Count > 0 {
 		s.Lines = []string{fmt.Sprintf("%s like this one, each for %s clients and %s packets/s; "+
-			"decided by %s.", units.Count(h.Count), units.Count(h.Clients), units.Whole(h.Packets),
-			h.Binding)}
+			"decided by %s%s.", units.Count(h.Count), units.Count(h.Clients), units.Whole(h.Packets),
+			h.Binding, unverified(r))}
 	}
 	t := Table{Head: []string{"by", "one host carries", "hosts"}}
 	for _, n := range h.Needs {
@@ -109,6 +113,14 @@ func hosts(r *plan.Result) Section {
 	}
 	s.Notes = append(s.Notes, "First to break: "+r.Breaks)
 	return s
+}
+
+// unverified is a warning where the number of hosts rests on a load that did not hold.
+func unverified(r *plan.Result) string {
+	if r.Hosts.Binding == plan.Packets && !r.Planned.Verified {
+		return ", by a load that is NOT verified"
+	}
+	return ""
 }
 
 // search is a line for each step of the search.

@@ -193,6 +193,10 @@ func stepNotes(s *loadgen.StepResult) (notes []string) {
 	}
 	slack := fmt.Sprintf("Slack: the generator's loops were idle %s of the time; %s.",
 		units.Percent(s.Slack.Idle), limit)
+	if s.Slack.BusyNanosPerPacket > 0 {
+		slack += fmt.Sprintf(" They worked %s a packet delivered.",
+			units.Nanos(s.Slack.BusyNanosPerPacket))
+	}
 	if s.Slack.Lag.Count() > 0 {
 		slack += fmt.Sprintf(" It sent late by %s (p50), %s (p99), %s (max).",
 			latency(s.Slack.Lag, 50), latency(s.Slack.Lag, 99), longest(s.Slack.Lag))

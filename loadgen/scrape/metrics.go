@@ -19,8 +19,10 @@ type Metrics struct {
 	Connections, Clients int64
 	// Received and Sent are packets since the relay started, from and to clients.
 	Received, Sent int64
-	RSSBytes       int64 // resident memory of the process
-	Goroutines     int64
+	// Watchers are the other nodes of the region that are told who is here.
+	Watchers   int64
+	RSSBytes   int64 // resident memory of the process
+	Goroutines int64
 }
 
 // Unknown stands for a number that the relay does not tell.
@@ -33,6 +35,7 @@ const (
 	familyClients     = "derp_clients_total"
 	familyReceived    = "derp_packets_received"
 	familySent        = "derp_packets_sent"
+	familyWatchers    = "derp_watchers"
 	familyRSS         = "process_resident_memory_bytes"
 	familyGoroutines  = "go_goroutines"
 )
@@ -59,7 +62,8 @@ func parse(page []byte) (Metrics, error) {
 	}
 	for name, into := range map[string]*int64{familyConnections: &m.Connections,
 		familyClients: &m.Clients, familyReceived: &m.Received, familySent: &m.Sent,
-		familyRSS: &m.RSSBytes, familyGoroutines: &m.Goroutines} {
+		familyWatchers: &m.Watchers,
+		familyRSS:      &m.RSSBytes, familyGoroutines: &m.Goroutines} {
 		*into = Unknown
 		family, ok := families[name]
 		if !ok {

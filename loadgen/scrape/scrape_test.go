@@ -31,6 +31,8 @@ derp_tcp_rtt{le="10ms"} 5
 derp_clients_total 6
 # TYPE derp_current_connections gauge
 derp_current_connections 7
+# TYPE derp_watchers gauge
+derp_watchers 2
 # TYPE derp_packets_received counter
 derp_packets_received 120
 # TYPE derp_packets_sent counter
@@ -81,7 +83,8 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !maps.Equal(m.Dropped, pageDrops) || m.Connections != 7 || m.Clients != 6 ||
-			m.RSSBytes != 18_808_832 || m.Goroutines != 9 || m.Received != 120 || m.Sent != 77 {
+			m.RSSBytes != 18_808_832 || m.Goroutines != 9 || m.Received != 120 || m.Sent != 77 ||
+			m.Watchers != 2 {
 			t.Errorf("TLS %v: %+v", secure, m)
 		}
 		drops, err := Drops(t.Context(), target)
@@ -98,10 +101,10 @@ func TestRead(t *testing.T) {
 func TestUnknownNumbers(t *testing.T) {
 	m, err := parse([]byte(`derp_packets_dropped{kind="other",reason="x"} 1` + "\n"))
 	want := Metrics{Connections: Unknown, Clients: Unknown, RSSBytes: Unknown, Goroutines: Unknown,
-		Received: Unknown, Sent: Unknown}
+		Received: Unknown, Sent: Unknown, Watchers: Unknown}
 	if err != nil || m.Connections != want.Connections || m.Clients != want.Clients ||
 		m.RSSBytes != want.RSSBytes || m.Goroutines != want.Goroutines || m.Received != want.Received ||
-		m.Sent != want.Sent || m.Dropped["x"] != 1 {
+		m.Sent != want.Sent || m.Watchers != want.Watchers || m.Dropped["x"] != 1 {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
@@ -239,7 +242,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q has drops %v", page, m.Dropped)
 		}
 		for _, n := range []int64{m.Connections, m.Clients, m.RSSBytes, m.Goroutines, m.Received,
-			m.Sent} {
+			m.Sent, m.Watchers} {
 			if n < Unknown || n > countMax {
 				t.Errorf("%q has a count of %d", page, n)
 			}

@@ -229,6 +229,16 @@ func (l *Loop) LocalAddr(h netpoll.Handle) (netip.AddrPort, error) {
 	return c.local, nil
 }
 
+// RoundTrip implements netpoll.Loop. It spreads connections from 1 to 700 ms by their slots, and
+// has no answer for every 100th.
+func (l *Loop) RoundTrip(h netpoll.Handle) (time.Duration, bool) {
+	c := l.lookup(h, "RoundTrip")
+	if c == nil || c.ended || c.connecting || h.Slot()%100 == 99 {
+		return 0, false
+	}
+	return time.Duration(1+h.Slot()*53%700) * time.Millisecond, true
+}
+
 // Stats implements netpoll.Loop; a test between turns uses World.Stats.
 func (l *Loop) Stats() netpoll.Stats {
 	l.own("Stats")

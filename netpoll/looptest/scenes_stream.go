@@ -29,6 +29,9 @@ func sceneReceive(s *stage) {
 		if local, err := s.loop.LocalAddr(h); err != nil || local.Port() == 0 {
 			s.Errorf("LocalAddr: %v, %v", local, err)
 		}
+		if rtt, ok := s.loop.RoundTrip(h); ok && (rtt <= 0 || rtt > time.Minute) {
+			s.Errorf("RoundTrip: %v", rtt)
+		}
 		kept = !s.loop.Send(h, answer)
 	})
 	s.expect(far, answer)
@@ -271,6 +274,9 @@ func sceneStale(s *stage) {
 		}
 		if _, err := s.loop.LocalAddr(old); err == nil {
 			s.Error("LocalAddr of an ended connection succeeds")
+		}
+		if _, ok := s.loop.RoundTrip(old); ok {
+			s.Error("RoundTrip of an ended connection succeeds")
 		}
 		s.loop.Close(old)
 		s.loop.Reset(old)

@@ -75,6 +75,43 @@ func TestTailscaledStalls(t *testing.T) {
 	expect(t, c, request(1), TailscaledUnreachable)
 }
 
+// TestTroubleIsNotKept: only what a service has said is used again; when it answers, or answers
+// right, the next login has the good of it.
+func TestTroubleIsNotKept(t *testing.T) {
+	f := &fakeTailscaled{t: t, socket: filepath.Join(t.TempDir(), "d.sock")}
+	f.known.Store(key(1), true)
+	c := newChecker(t, Config{Tailscaled: true, Socket: f.socket, CacheFor: time.Hour})
+	expect(t, c, request(1), TailscaledUnreachable)
+	f.start()
+	expect(t, c, request(1), Allowed)
+
+	reply := text(500, "")
+	u := startController(t, func(w http.ResponseWriter, r *http.Request) { reply(w, r) })
+	c = newChecker(t, Config{URL: u.URL, CacheFor: time.Hour})
+	expect(t, c, request(1), URLError)
+	reply = text(200, `{"Allow":true}`)
+	expect(t, c, request(1), Allowed)
+}
+
+// TestHangingServicesAreGivenUp: a service that takes the question and never answers costs a
+// login the timeout, not more.
+func TestHangingServicesAreGivenUp(t *testing.T) {
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	f := startTailscaled(t)
+	f.replyWith(hang)
+	for want, cfg := range map[Reason]Config{
+		TailscaledUnreachable: {Tailscaled: true, Socket: f.socket},
+		URLUnreachable:        {URL: startController(t, hang).URL},
+	} {
+		cfg.Timeout = 50 * time.Millisecond
+		start := time.Now()
+		expect(t, newChecker(t, cfg), request(1), want)
+		if took := time.Since(start); took < cfg.Timeout || took > 3*time.Second {
+			t.Errorf("%v after %v, want about %v", want, took, cfg.Timeout)
+		}
+	}
+}
+
 func TestURL(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply http.HandlerFunc

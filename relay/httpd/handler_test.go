@@ -48,6 +48,10 @@ func testSnapshot() (s relay.Snapshot) {
 	s.Drops[relay.DropQueueHead][1] = relay.KindCount{Frames: 4, Bytes: 480}
 	s.Ends[relay.EndNotTLS] = 5
 	s.TLS = [2]uint64{1, 8}
+	s.TLSNow = [2]int{2, 5}
+	s.RoundTrips = relay.RoundTrips{Buckets: [8]uint64{0: 6, 4: 3, 7: 4}, Unknown: 1}
+	s.QueueWait = relay.QueueWait{Mean: 1.25, Packets: 3}
+	s.GoneElsewhere = 13
 	s.Loops = []netpoll.Stats{{Turns: 50}, {Turns: 60}}
 	return s
 }

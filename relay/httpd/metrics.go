@@ -44,6 +44,9 @@ var derpMetrics = []metric{
 		func(s *relay.Snapshot) uint64 { return s.MultiCreated }},
 	{"multiforwarder_deleted", "Keys that are reached by one mesh peer again.", false,
 		func(s *relay.Snapshot) uint64 { return s.MultiDeleted }},
+	{"packet_forwarder_delete_other_value",
+		"Departures told by a mesh peer of keys that only other mesh peers reach.", false,
+		func(s *relay.Snapshot) uint64 { return s.GoneElsewhere }},
 	{"clients_local", "Keys that are connected to this relay.", true,
 		func(s *relay.Snapshot) uint64 { return uint64(s.Keys) }},
 	{"current_dup_client_keys", "Keys that have more than one connection.", true,
@@ -134,6 +137,8 @@ var familyHelp = map[string]string{
 	"derp_bytes_dropped":         "Bytes of packets not delivered, by reason and kind.",
 	"derp_connections_ended":     "TCP connections that ended, by reason and by who ended them.",
 	"derper_tls_request_version": "TLS handshakes done, by version.",
+	"derper_tls_active_version":  "TLS connections of clients that are open, by version.",
+	"derp_tcp_rtt":               "Round trips that the kernel told of connections, by length.",
 	"derp_loop_turns":            "Turns that the loop has run.",
 	"derp_loop_sleeps":           "Turns before which the loop found nothing to do and slept.",
 	"derp_loop_wakeups":          "System calls by which others woke the loop.",
@@ -170,6 +175,11 @@ func families(s *relay.Snapshot) (all []labelled) {
 	for i, n := range s.TLS {
 		add("derper_tls_request_version", n, label{"version", [2]string{"1.2", "1.3"}[i]})
 	}
+	for i, n := range s.TLSNow {
+		all = append(all, labelled{"derper_tls_active_version", true,
+			[]label{{"version", [2]string{"1.2", "1.3"}[i]}}, uint64(n)})
+	}
+	all = append(all, roundTripFamily(s)...)
 	for i, l := range s.Loops {
 		loop := label{"loop", strconv.Itoa(i)}
 		add("derp_loop_turns", l.Turns, loop)

@@ -81,6 +81,10 @@ var derperNames = map[string]dto.MetricType{
 	"memstats_frees":                              dto.MetricType_COUNTER,
 	"memstats_num_gc":                             dto.MetricType_COUNTER,
 	"memstats_gc_cpu_fraction":                    dto.MetricType_GAUGE,
+	"derp_average_queue_duration_ms":              dto.MetricType_GAUGE,
+	"derp_tcp_rtt":                                dto.MetricType_COUNTER,
+	"derp_packet_forwarder_delete_other_value":    dto.MetricType_COUNTER,
+	"derper_tls_active_version":                   dto.MetricType_GAUGE,
 	"go_goroutines":                               dto.MetricType_GAUGE,
 	"process_resident_memory_bytes":               dto.MetricType_GAUGE,
 }
@@ -189,6 +193,14 @@ func TestVarzValues(t *testing.T) {
 		{"derp_bytes_dropped", []string{"kind", "disco", "reason", "queue_head"}, 480},
 		{"derp_connections_ended", []string{"reason", "not_tls", "side", "peer"}, 5},
 		{"derper_tls_request_version", []string{"version", "1.3"}, 8},
+		{"derper_tls_active_version", []string{"version", "1.2"}, 2},
+		{"derper_tls_active_version", []string{"version", "1.3"}, 5},
+		{"derp_average_queue_duration_ms", nil, 1.25},
+		{"derp_tcp_rtt", []string{"le", "10ms"}, 6},
+		{"derp_tcp_rtt", []string{"le", "150ms"}, 3},
+		{"derp_tcp_rtt", []string{"le", "inf"}, 4},
+		{"derp_tcp_rtt", []string{"le", "error"}, 1},
+		{"derp_packet_forwarder_delete_other_value", nil, 13},
 		{"derp_loops", nil, 2},
 		{"derp_loop_turns", []string{"loop", "1"}, 60},
 		{"stun_requests", []string{"disposition", "success"}, 11},
@@ -277,7 +289,10 @@ func TestVars(t *testing.T) {
 		"gauge_current_connections": "7", "gauge_current_home_connections": "3",
 		"gauge_clients_total": "6", "accepts": "9", "packets_sent": "115",
 		"packets_received": "120", "counter_total_dup_client_conns": "0",
-		"counter_packets_received_kind":     `{"disco":20,"other":100}`,
+		"counter_packets_received_kind": `{"disco":20,"other":100}`,
+		"counter_tcp_rtt": `{"100ms":0,"10ms":6,"150ms":3,"20ms":0,"250ms":0,"500ms":0,` +
+			`"50ms":0,"error":1,"inf":4}`,
+		"average_queue_duration_ms":         "1.25",
 		"rate_limit_per_client_burst_bytes": "70000", "version": `"1.2.3-test"`,
 	} {
 		if got := string(derp[name]); got != want {
@@ -294,15 +309,17 @@ func TestVars(t *testing.T) {
 	for name, want := range map[string]string{
 		"stun": `{"counter_addrfamily":{"ipv4":9,"ipv6":2},"counter_no_local_addr":0,` +
 			`"counter_requests":{"not_stun":0,"read_error":0,"success":11,"write_error":0}}`,
-		"tls_listener":                   `{"counter_accepted_connections":21,"counter_rejected_connections":9}`,
-		"counter_bootstrap_dns_requests": "0", "derp_websocket_accepts": "2",
+		"tls_listener":                    `{"counter_accepted_connections":21,"counter_rejected_connections":9}`,
+		"gauge_derper_tls_active_version": `{"1.2":2,"1.3":5}`,
+		"counter_bootstrap_dns_requests":  "0", "derp_websocket_accepts": "2",
 	} {
 		if got := string(vars[name]); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
 	}
 	for _, name := range []string{"cmdline", "counter_uptime_sec", "gauge_goroutines",
-		"go_version", "version", "node_boot_time_seconds", "derper_tls_request_version"} {
+		"go_version", "version", "node_boot_time_seconds", "derper_tls_request_version",
+		"go_sync_mutex_wait_seconds"} {
 		if len(vars[name]) == 0 {
 			t.Errorf("%s is missing among %v", name, slices.Sorted(maps.Keys(vars)))
 		}

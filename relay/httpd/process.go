@@ -18,6 +18,9 @@ var sysAtStart = func() uint64 {
 	return n
 }()
 
+// mutexWaitName is the one of the process's numbers that derper's JSON has too.
+const mutexWaitName = "go_sync_mutex_wait_seconds"
+
 // number is a metric of the process: no counter of the relay, so not a whole number.
 type number struct {
 	name, help string
@@ -66,8 +69,15 @@ func processNumbers() []number {
 			of("/gc/cycles/total:gc-cycles")},
 		{"memstats_gc_cpu_fraction", "Share of CPU time that went into garbage collection.", true,
 			share},
-		{"go_sync_mutex_wait_seconds", "Seconds that goroutines have waited for locks.", false,
+		{mutexWaitName, "Seconds that goroutines have waited for locks.", false,
 			of("/sync/mutex/wait/total:seconds")},
+	}
+	if levels, ok := amd64Levels(); ok {
+		all = append(all,
+			number{"goamd64_capable", "The highest GOAMD64 that this processor can run.", true,
+				float64(levels[0])},
+			number{"goamd64_compiled", "The GOAMD64 that this program was built for.", true,
+				float64(levels[1])})
 	}
 	if boot := bootTime(); boot > 0 {
 		all = append(all, number{"node_boot_time_seconds",

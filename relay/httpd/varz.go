@@ -46,8 +46,16 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, f := range serviceFamilies(c.cfg, &s) {
 		send(f.family, serviceHelp[f.family], f.gauge, float64(f.value), f.labels...)
 	}
+	for _, d := range distributions {
+		out <- d.metric(&s)
+	}
+	send("derp_"+queueWaitName, "Milliseconds that packets waited to be sent, moving average.",
+		true, s.QueueWait.Mean)
 	for _, n := range processNumbers() {
 		send(n.name, n.help, n.gauge, n.value)
+	}
+	for _, m := range runtimeFamilies() {
+		out <- m
 	}
 	send("version", familyHelp["version"], true, 1, label{"version", c.cfg.Version},
 		label{"binary", "derpd"})
@@ -69,6 +77,10 @@ func writeVars(w http.ResponseWriter, c Config) {
 		}
 		derp[name] = m.value(&s)
 	}
+	for _, d := range distributions {
+		derp["counter_"+d.name] = d.vars(&s)
+	}
+	derp[queueWaitName] = s.QueueWait.Mean
 	vars := map[string]any{
 		"derp":                    derp,
 		"cmdline":                 os.Args,
@@ -77,6 +89,14 @@ func writeVars(w http.ResponseWriter, c Config) {
 		"gauge_goroutines":        runtime.NumGoroutine(),
 		"go_version":              runtime.Version(),
 		"version":                 c.Version,
+	}
+	for _, n := range processNumbers() {
+		if n.name == mutexWaitName {
+			vars[n.name] = n.value
+		}
+	}
+	if levels, ok := amd64Levels(); ok {
+		vars["gauge_goamd64_capable"], vars["gauge_goamd64_compiled"] = levels[0], levels[1]
 	}
 	if boot := bootTime(); boot > 0 {
 		vars["node_boot_time_seconds"] = boot
@@ -119,7 +139,12 @@ var varsNames = map[string]struct{ set, prefix string }{
 	"bootstrap_dns_":             {"", "counter_bootstrap_dns_"},
 	"derp_packets_received_kind": {"derp", "counter_packets_received_kind"},
 	"derp_rate_limit_":           {"derp", "rate_limit_"},
+	"derp_tcp_rtt":               {"derp", "counter_tcp_rtt"},
+	"derper_tls_active_version":  {"", "gauge_derper_tls_active_version"},
 }
+
+// queueWaitName is the only number of derper's set that is no whole one.
+const queueWaitName = "average_queue_duration_ms"
 
 // labelText joins a family's labels as a key: the value alone if there is one, otherwise
 // name=value pairs.

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"derpd/loadgen/report"
+)
+
+// asMain makes the test binary the program: tests run it as a process of its own, and it starts
+// itself as its workers.
+const asMain = "LOADGEN_TEST_AS_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asMain) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// relayBinary builds derpd once for all tests.
+var relayBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "loadgen-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "derpd")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "derpd/cmd/derpd")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", errors.New(string(out))
+	}
+	return path, nil
+})
+
+func relay(t *testing.T) string {
+	t.Helper()
+	path, err := relayBinary()
+	if err != nil {
+		t.Fatalf("build derpd: %v", err)
+	}
+	return path
+}
+
+// program is one run of loadgen.
+type program struct {
+	*exec.Cmd
+	out, errs bytes.Buffer
+}
+
+func start(t *testing.T, args ...string) *program {
+	t.Helper()
+	p := &program{Cmd: exec.Command(os.Args[0], args...)}
+	p.Env = append(os.Environ(), asMain+"=1")
+	p.Stdout, p.Stderr = &p.out, &p.errs
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() }) // of one that has not ended by itself
+	return p
+}
+
+// ends waits for the program and checks how it ended.
+func (p *program) ends(t *testing.T, code int) {
+	t.Helper()
+	timer := time.AfterFunc(time.Minute, func() { _ = p.Process.Kill() })
+	defer timer.Stop()
+	_ = p.Wait()
+	if got := p.ProcessState.ExitCode(); got != code {
+		t.Fatalf("%v ended with %d, want %d\n%s\n%s", p.Args[1:], got, code, &p.out, &p.errs)
+	}
+}
+
+// says checks that the program printed each text, on either output.
+func (p *program) says(t *testing.T, texts ...string) {
+	t.Helper()
+	all := strings.Join(strings.Fields(p.out.String()+p.errs.String()), " ")
+	for _, text := range texts {
+		if !strings.Contains(all, text) {
+			t.Errorf("%v does not say %q:\n%s\n%s", p.Args[1:], text, &p.out, &p.errs)
+		}
+	}
+}
+
+// TestWorkloads runs each workload shortly through relays of its own. That every packet is accounted
+// for, comes in order and to the right client is checked by the program, which fails otherwise.
+func TestWorkloads(t *testing.T) {
+	derpd := relay(t)
+	for name, args := range map[string][]string{
+		"idle":        {"-clients", "100"},
+		"chatter":     {"-clients", "200", "-rate", "500"},
+		"bulk":        {"-rate", "1000"},
+		"incast":      {"-pairs", "5"},
+		"slow-reader": nil,
+		"flood":       nil,
+		"churn":       {"-clients", "300"},
+		"storm":       {"-clients", "150"},
+		"mesh":        {"-nodes", "2", "-rate", "500"},
+		"websocket":   {"-rate", "1000"},
+		"stun":        {"-rate", "500"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := filepath.Join(t.TempDir(), "report.json")
+			p := start(t, append([]string{"run", "-launch", derpd, "-workload", name, "-for", "1500ms",
+				"-warm", "200ms", "-drain", "5s", "-busy", "off", "-o", out}, args...)...)
+			p.ends(t, 0)
+			p.says(t, "OK")
+			r, err := report.Read(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := r.Steps[0]
+			switch b := &s.Books; {
+			case name == "stun":
+				if s.STUN == nil || s.STUN.Answered < 600 {
+					t.Errorf("STUN: %+v", s.STUN)
+				}
+			case name == "idle":
+				if s.Asked != 100 || s.Answered != 100 {
+					t.Errorf("%d of %d answer", s.Answered, s.Asked)
+				}
+			case b.Delivered < 300 || !b.DroppedKnown || b.Unexplained() != 0:
+				t.Errorf("books %+v", *b)
+			}
+		})
+	}
+}
+
+// TestProcesses: a fleet of several processes, on plain TCP, at two rates.
+func TestProcesses(t *testing.T) {
+	dir := t.TempDir()
+	out, page := filepath.Join(dir, "report.json"), filepath.Join(dir, "report.html")
+	p := start(t, "run", "-launch", relay(t), "-plain", "-processes", "2", "-clients", "100", "-rate",
+		"200,400", "-for", "1s", "-warm", "100ms", "-o", out, "-html", page)
+	p.ends(t, 0)
+	p.says(t, "-processes says so", "steady", "OK: every packet is accounted for")
+	r, err := report.Read(out)
+	if err != nil || len(r.Steps) != 2 || r.Ramp.Processes != 2 || r.Ramp.Clients != 100 {
+		t.Fatalf("report %+v, %v", r, err)
+	}
+	if len(r.Steps[1].Relays) != 1 || r.Steps[1].Relays[0].CPU.Sum() <= 0 ||
+		r.Ramp.Relays[0].RSSBytes < 1<<20 {
+		t.Errorf("the relay used %+v in the second step, %+v in the ramp", r.Steps[1].Relays,
+			r.Ramp.Relays)
+	}
+	if b, err := os.ReadFile(page); err != nil || !bytes.Contains(b, []byte("<svg")) {
+		t.Errorf("the page has no plot: %v", err)
+	}
+
+	again := start(t, "show", out)
+	again.ends(t, 0)
+	if got, want := again.out.String(), p.out.String(); got != want {
+		t.Errorf("show prints\n%s\nwant what run printed:\n%s", got, want)
+	}
+	merged := start(t, "merge", out, out)
+	merged.ends(t, report.ExitNotMade)
+}
+
+// TestInterrupt: Ctrl-C ends in order, with a partial report that is marked so.
+func TestInterrupt(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "report.json")
+	p := start(t, "run", "-launch", relay(t), "-clients", "50", "-rate", "200", "-for", "10m", "-o", out)
+	waitFor(t, p, "ramp")
+	time.AfterFunc(time.Second, func() { _ = p.Process.Signal(os.Interrupt) })
+	p.ends(t, report.ExitPartial)
+	p.says(t, "PARTIAL")
+	if r, err := report.Read(out); err != nil || !r.Partial {
+		t.Errorf("the report is not marked as partial: %v", err)
+	}
+}
+
+// waitFor waits until a program's progress says a word.
+func waitFor(t *testing.T, p *program, word string) {
+	t.Helper()
+	// The buffer is written by the command's own goroutine: look at what the process does instead.
+	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); {
+		if b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/net/tcp"); err == nil &&
+			strings.Count(string(b), " 01 ") > 50 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("no connections, so no %s", word)
+}
+
+// TestRelayDies: the run ends early, and says why.
+func TestRelayDies(t *testing.T) {
+	derpd := exec.Command(relay(t), "-a", "127.0.0.1:0", "-certmode", "self-signed", "-c",
+		filepath.Join(t.TempDir(), "key"), "-stun=false", "-http-port", "-1", "-hostname", "localhost")
+	var log bytes.Buffer
+	derpd.Stdout = &log
+	if err := derpd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = derpd.Process.Kill() }()
+	addr := listenAddr(t, derpd.Process.Pid)
+	p := start(t, "run", "-clients", "40", "-rate", "200", "-for", "4s", "-drain", "1s", addr)
+	waitFor(t, p, "clients")
+	time.AfterFunc(2*time.Second, func() { _ = derpd.Process.Signal(syscall.SIGKILL) })
+	p.ends(t, report.ExitFailed)
+	p.says(t, "no client is connected any more")
+	_ = derpd.Wait()
+}
+
+// listenAddr finds where a process listens, from its descriptors.
+func listenAddr(t *testing.T, pid int) string {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); {
+		out, err := exec.Command("ss", "-Hltnp").Output()
+		for line := range strings.Lines(string(out)) {
+			if f := strings.Fields(line); err == nil && strings.Contains(line,
+				"pid="+strconv.Itoa(pid)+",") && len(f) > 3 {
+				return f[3]
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatal("the relay does not listen")
+	return ""
+}
+
+// TestMistakes: each is one sentence with what was wrong, and its exit status.
+func TestMistakes(t *testing.T) {
+	dir := t.TempDir()
+	damaged := filepath.Join(dir, "damaged.json")
+	if err := os.WriteFile(damaged, []byte("{\"format\":1,"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"", exitUsage, "loadgen run"},
+		{"walk", exitUsage, `no command "walk"`},
+		{"run", exitUsage, "name the relay"},
+		{"run here", exitUsage, `"here" is no host:port`},
+		{"run 127.0.0.1:0", exitUsage, `"0" is no port`},
+		{"run 192.0.2.1:443", exitUsage, "-allow-target 192.0.2.1"},
+		{"run -allow-target x 127.0.0.1:9", exitUsage, `"x" is neither`},
+		{"run -workload dance 127.0.0.1:9", exitUsage, "no workload is named \"dance\""},
+		{"run -rate fast 127.0.0.1:9", exitUsage, `"fast" is no rate`},
+		{"run -rate 0,5 127.0.0.1:9", exitUsage, "make two runs"},
+		{"run -for 2h 127.0.0.1:9", exitUsage, "at most 1h0m0s"},
+		{"run -clients 2000000 127.0.0.1:9", exitUsage, "more than 1000000"},
+		{"run -active 2 127.0.0.1:9", exitUsage, "share of 2"},
+		{"run -busy maybe 127.0.0.1:9", exitUsage, "-busy"},
+		{"run -arrival never -burst 2 -quiet 127.0.0.1:9", report.ExitNotMade, `arrival kind is "never"`},
+		{"run -relay-pid me 127.0.0.1:9", exitUsage, `-relay-pid "me"`},
+		{"run -clients 50000 -processes 1 127.0.0.1:9", exitUsage, "at least"},
+		{"run -launch /nowhere/derpd", report.ExitNotMade, "/nowhere/derpd"},
+		{"run -launch x 127.0.0.1:9", exitUsage, "there are no addresses"},
+		{"run -quiet -clients 20 127.0.0.1:1", report.ExitNotMade, "refused"},
+		{"run -quiet nowhere.invalid:443", report.ExitNotMade, "nowhere.invalid"},
+		{"merge " + damaged, exitUsage, "at least two"},
+		{"show " + damaged, report.ExitNotMade, "damaged.json"},
+		{"plan -budget 1s 127.0.0.1:1", report.ExitNotMade, "budget"},
+	} {
+		p := start(t, strings.Fields(tc.args)...)
+		p.ends(t, tc.code)
+		p.says(t, tc.says)
+	}
+}
+
+// TestReportCannotBeWritten: what was measured is printed all the same, and the exit status tells.
+func TestReportCannotBeWritten(t *testing.T) {
+	p := start(t, "run", "-quiet", "-launch", relay(t), "-clients", "10", "-rate", "50", "-for",
+		"200ms", "-warm", "0", "-o", "/proc/nowhere/report.json")
+	p.ends(t, report.ExitFailed)
+	p.says(t, "/proc/nowhere/report.json", "every packet is accounted for")
+}
+
+// TestDryRun says what would run and connects to nobody.
+func TestDryRun(t *testing.T) {
+	p := start(t, "run", "-dry-run", "-workload", "bulk", "-rate", "100", "127.0.0.1:9")
+	p.ends(t, 0)
+	p.says(t, "workload bulk: 20 clients", "pairs: 10 senders", "relay 127.0.0.1:9")
+	p = start(t, "workloads")
+	p.ends(t, 0)
+	p.says(t, "slow-reader", "569 bytes")
+}
+
+// TestPlan: the shortest plan there is, against a relay that is started for it.
+func TestPlan(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "plan.json")
+	p := start(t, "plan", "-launch", relay(t), "-budget", "10s", "-clients", "200", "-rate", "500",
+		"-sim-clients", "100", "-p99", "1s", "-o", out)
+	p.ends(t, 0)
+	p.says(t, "What this host carries", "knee of throughput", "memory a client")
+	r, err := report.Read(out)
+	if err != nil || r.Kind != report.Plan || !json.Valid(r.Plan) {
+		t.Fatalf("report %+v, %v", r, err)
+	}
+
+	// What is promised is kept or not. So short a plan, beside other tests, may promise nothing.
+	easy := filepath.Join(t.TempDir(), "easy.json")
+	rewrite(t, out, easy, func(p map[string]any) {
+		p["planned"].(map[string]any)["rate"] = 200
+		p["planned"].(map[string]any)["p99_ns"] = int64(time.Minute)
+	})
+	keeps := start(t, "run", "-launch", relay(t), "-plan", easy, "-share", "0.5", "-for", "1s")
+	keeps.ends(t, 0)
+	impossible := filepath.Join(t.TempDir(), "impossible.json")
+	rewrite(t, easy, impossible, func(p map[string]any) {
+		p["planned"].(map[string]any)["p99_ns"] = 1000
+	})
+	misses := start(t, "run", "-launch", relay(t), "-plan", impossible, "-share", "0.5", "-for", "1s")
+	misses.ends(t, report.ExitFailed)
+	misses.says(t, "the plan promises 1µs")
+	nothing := filepath.Join(t.TempDir(), "nothing.json")
+	rewrite(t, easy, nothing, func(p map[string]any) {
+		p["planned"].(map[string]any)["rate"] = 0
+	})
+	mistaken := start(t, "run", "-launch", relay(t), "-plan", nothing)
+	mistaken.ends(t, report.ExitNotMade)
+	mistaken.says(t, "promises nothing")
+	both := start(t, "run", "-launch", relay(t), "-plan", out, "-rate", "5")
+	both.ends(t, exitUsage)
+	both.says(t, "-rate: what is run with -plan")
+}
+
+// rewrite changes the plan in a report.
+func rewrite(t *testing.T, from, to string, change func(plan map[string]any)) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]any
+	if err := json.Unmarshal(b, &all); err != nil {
+		t.Fatal(err)
+	}
+	change(all["plan"].(map[string]any))
+	if b, err = json.Marshal(all); err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDemo ends by itself, and prints lines where there is no terminal.
+func TestDemo(t *testing.T) {
+	p := start(t, "demo", "-launch", relay(t), "-clients", "50", "-rate", "100", "-for", "1500ms")
+	p.ends(t, 0)
+	p.says(t, "every packet is accounted for")
+}

@@ -1,0 +1,189 @@
+package relay
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"derpd/netpoll"
+	"derpd/relay/derp"
+	"derpd/relay/queue"
+	"derpd/relay/registry"
+)
+
+// dialDouble is a loop on which a Connect goes on until the test says what becomes of it.
+type dialDouble struct {
+	loopDouble
+	dialled  []netpoll.Handle
+	patience time.Duration // the write timeout set last
+}
+
+func (d *dialDouble) SetWriteTimeout(_ netpoll.Handle, to time.Duration) { d.patience = to }
+
+func (d *dialDouble) Connect(_, _ netip.AddrPort) (netpoll.Handle, error) {
+	d.gen++
+	h := netpoll.MakeHandle(0, len(d.slots), d.gen)
+	d.slots = append(d.slots, doubleSlot{h: h})
+	d.dialled = append(d.dialled, h)
+	return h, nil
+}
+
+// TestMeshPeerIsDialledOn: a peer that refuses, that does not answer, or that is still being
+// dialled at the end of the relay, costs nothing but the next try, and that once.
+func TestMeshPeerIsDialledOn(t *testing.T) {
+	for name, tc := range map[string]struct {
+		become func(l *loop, h netpoll.Handle)
+		again  int
+	}{
+		"refuses": {func(l *loop, h netpoll.Handle) { l.Connected(h, netpoll.ErrClosed) }, 1},
+		"does not answer": {func(l *loop, h netpoll.Handle) {
+			l.Timeout(h)
+			l.Connected(h, netpoll.ErrClosed) // what the relay's own Close ends in
+		}, 1},
+		"at the end": {func(l *loop, h netpoll.Handle) {
+			l.shutdown()
+			l.Connected(h, netpoll.ErrStopped)
+		}, 0},
+		"connects, and says nothing": {func(l *loop, h netpoll.Handle) {
+			l.Connected(h, nil)
+			l.Timeout(h)
+			l.Closed(h, nil)
+		}, 1},
+		"connects, and is silent for long": {func(l *loop, h netpoll.Handle) {
+			l.Connected(h, nil)
+			l.at(h).phase = phaseLink
+			l.at(h).active = true
+			l.Timeout(h)
+			if l.at(h).phase == phaseDead {
+				panic("a link that has had traffic was ended")
+			}
+			l.Timeout(h)
+			if l.at(h).phase != phaseDead {
+				panic("a silent link was not ended")
+			}
+			l.Closed(h, nil)
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &dialDouble{}
+			var later []func()
+			s := New(Config{Key: testKey(0), Submit: func(func()) {}, Mesh: Mesh{
+				Go: func(fn func()) { fn() },
+				After: func(wait time.Duration, fn func()) {
+					if wait != meshRetry {
+						t.Errorf("dialled again after %v", wait)
+					}
+					later = append(later, fn)
+				},
+				Peers: []MeshPeer{{Name: "other", Resolve: func(context.Context) (
+					[]netip.AddrPort, error) {
+					return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:443")}, nil
+				}}}}})
+			t.Cleanup(s.Close)
+			l := s.Attach(d, 1).(*loop)
+			d.l = l
+			s.StartMesh()
+			d.settle()
+			if d.patience != meshWriteTimeout {
+				t.Errorf("a write timeout of %v", d.patience)
+			}
+			tc.become(l, d.dialled[0])
+			d.settle()
+			if len(later) != tc.again || l.n.Connections != 0 || s.shared.connections.Load() != 0 {
+				t.Fatalf("%d tries to come, want %d; %d connections", len(later), tc.again,
+					l.n.Connections)
+			}
+			for _, fn := range later {
+				fn()
+			}
+			d.settle()
+			if len(d.dialled) != 1+tc.again {
+				t.Errorf("dialled %d times, want %d", len(d.dialled), 1+tc.again)
+			}
+		})
+	}
+}
+
+// linkTo makes a link by which a key is reached.
+func linkTo(l *loop, k derp.Key) *client {
+	cl := &client{sender: sender{key: derp.Key{0xee}}, loop: l, link: true,
+		reaches: map[derp.Key]struct{}{}, conn: &conn{}}
+	l.learn(cl, k)
+	return cl
+}
+
+// TestForwardIsOneHop: what another node forwards is delivered here or dropped, and answered;
+// never given to a third node.
+func TestForwardIsOneHop(t *testing.T) {
+	_, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	peer := d.login(t, 1, false)
+	d.l.at(peer.h).client.mesh = true
+	elsewhere := derp.Key{5}
+	third := linkTo(d.l, elsewhere)
+	probe := append([]byte("TS💬"), make([]byte, 100)...)
+	d.keep = true
+	d.take()
+	d.l.Received(peer.h, derp.AppendForwardPacket(nil, derp.Key{6}, elsewhere, probe))
+	d.l.Flush()
+	if n := d.l.n.Drops[DropUnknownDestOnFwd][queue.Disco].Frames; n != 1 || !third.q.Empty() ||
+		d.l.n.ForwardedIn != 1 || d.l.n.ForwardedOut != 0 {
+		t.Errorf("%d dropped, %d frames for a third node", n, third.q.Len())
+	}
+	if got, want := d.take(), derp.AppendPeerGone(nil, elsewhere, derp.GoneNotHere); string(got) !=
+		string(want) {
+		t.Errorf("answered by %x, want %x", got, want)
+	}
+}
+
+// TestForwardedPacket: the frame for another node names who sent it, has its class, and goes to
+// the queue of the link once; a key that is here too is served here.
+func TestForwardedPacket(t *testing.T) {
+	_, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	from, k := d.login(t, 1, false), derp.Key{5}
+	link := linkTo(d.l, k)
+	link.conn.client = link
+	link.conn.out = d.l.q.Blocks.Get(1) // a Send is in flight, so frames wait
+	data := []byte("no probe")
+	probe := append([]byte("TS💬"), make([]byte, 100)...)
+	d.l.Received(from.h, derp.AppendSendPacket(nil, k, data))
+	d.l.Received(from.h, derp.AppendSendPacket(nil, k, probe))
+	for kind, packet := range map[queue.Kind][]byte{queue.Data: data, queue.Disco: probe} {
+		f, ok := link.q.Pop(&d.l.q, kind)
+		if want := derp.AppendForwardPacket(nil, from.key, k, packet); !ok ||
+			string(f.Data) != string(want) {
+			t.Errorf("queued for the link: %x, want %x", f.Data, want)
+		}
+	}
+	if !link.q.Empty() || d.l.n.ForwardedOut != 2 {
+		t.Errorf("%d more frames are queued; %d forwarded", link.q.Len(), d.l.n.ForwardedOut)
+	}
+	here := d.login(t, 2, false)
+	d.l.learn(link, here.key)
+	d.l.Received(from.h, derp.AppendSendPacket(nil, here.key, data))
+	if !link.q.Empty() || d.l.at(here.h).client.q.Empty() {
+		t.Error("a key that is here was served by another node")
+	}
+	if via := d.l.srv.keys.Lookup((*registry.Key)(&here.key)).Via(); via != link {
+		t.Error("the other way to it is forgotten")
+	}
+}
+
+// TestLinkAnswersPings: another node may ask whether we are there.
+func TestLinkAnswersPings(t *testing.T) {
+	_, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	from := d.login(t, 1, false) // a connection to make a link of
+	c := d.l.at(from.h)
+	c.link, c.phase = &link{srv: d.l.srv, loop: d.l, up: true}, phaseLink
+	ping := [derp.PingLen]byte{1, 2, 3}
+	d.keep = true
+	d.take()
+	d.l.Received(from.h, derp.AppendPing(nil, ping))
+	d.l.Flush()
+	if got, want := d.take(), derp.AppendPong(nil, ping); string(got) != string(want) {
+		t.Errorf("answered by %x, want %x", got, want)
+	}
+}
