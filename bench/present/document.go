@@ -79,6 +79,9 @@ func (d document) only(name string) string {
 		if at := strings.LastIndex(path, "/bin/"); at >= 0 {
 			path = path[at+1:]
 		}
+		if p.NoSTUN {
+			path = "no-stun:" + path
+		}
 		if p.Plain {
 			path = "plain:" + path
 		}

@@ -119,7 +119,7 @@ func Section(r *bench.Report, name string) report.Section {
 		s.Tables = []report.Table{t}
 	}
 	for _, res := range results {
-		s.Items = append(s.Items, items(res)...)
+		s.Notes = append(s.Notes, notes(res)...)
 	}
 	s.Charts = charts(r, name)
 	return s
@@ -193,8 +193,8 @@ func ratio(s bench.Summary) string {
 	return units.Digits(s.Median, 2) + "×"
 }
 
-// items are what there is to say of one peer, a line each.
-func items(res *bench.Result) (list []string) {
+// notes are what there is to say of one peer.
+func notes(res *bench.Result) (list []string) {
 	if res.Error != "" {
 		list = append(list, res.Peer+": "+lines(res.Error))
 	}

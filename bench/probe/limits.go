@@ -3,7 +3,7 @@ package probe
 import "time"
 
 const (
-	// pageBytesMax bounds a metrics page; derper's with all of Go's is 40 KB.
+	// pageBytesMax bounds a heap profile; those of relays with thousands of clients have 200 KB.
 	pageBytesMax = 4 << 20
 	// pageWaitMax bounds the wait for one: a relay under full load answers late.
 	pageWaitMax = 5 * time.Second

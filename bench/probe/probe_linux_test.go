@@ -196,17 +196,17 @@ func TestFindHierarchy(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	page, status := "go_memstats_mallocs_total 1.25e+06\n", http.StatusOK
+	page, status := "heap profile: 1\n# Mallocs = 1250000\n", http.StatusOK
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host != "relay.invalid" {
-			t.Errorf("asked for host %q", r.Host)
+		if r.Host != "relay.invalid" || r.URL.String() != heapPage {
+			t.Errorf("asked %q for %q", r.Host, r.URL)
 		}
 		w.WriteHeader(status)
 		fmt.Fprint(w, page)
 	}))
 	defer s.Close()
 	addr := netip.MustParseAddrPort(s.Listener.Addr().String())
-	target := loadgen.Target{Addr: addr, Host: "relay.invalid", Varz: "http://relay.invalid/varz"}
+	target := loadgen.Target{Addr: addr, Host: "relay.invalid", Plain: true}
 	if n, err := Allocations(t.Context(), target); err != nil || n != 1250000 {
 		t.Errorf("%d, %v", n, err)
 	}
@@ -215,7 +215,7 @@ func TestAllocations(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"derp_home 1\n", 200, "has no go_memstats"},
+		{"derp_home 1\n", 200, "has no line"},
 		{"x", 403, "403"},
 	} {
 		page, status = tc.page, tc.status
@@ -224,15 +224,16 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("page %q: %v", tc.page, err)
 		}
 	}
-	if _, err := Allocations(t.Context(), loadgen.Target{}); !errors.Is(err, ErrUnavailable) {
-		t.Errorf("no page: %v", err)
+	target.Plain = false
+	if _, err := Allocations(t.Context(), target); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("no TLS: %v", err)
 	}
 }
 
 func FuzzParseMallocs(f *testing.F) {
-	f.Add([]byte("# HELP x\ngo_memstats_mallocs_total 12\n"))
-	f.Add([]byte("go_memstats_mallocs_total NaN\n"))
-	f.Add([]byte("go_memstats_mallocs_total -1"))
+	f.Add([]byte("heap profile\n# Mallocs = 12\n"))
+	f.Add([]byte("# Mallocs = NaN\n"))
+	f.Add([]byte("# Mallocs = -1"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if n, err := parseMallocs(b); err == nil && n >= 1<<53 {
 			t.Errorf("%d from %q", n, b)

@@ -11,9 +11,9 @@ import (
 
 // Bed is the machine that peers run on.
 type Bed interface {
-	// Launch starts a peer, with TLS unless plain, and returns when it takes connections. The error
-	// quotes what it logged.
-	Launch(ctx context.Context, p bench.Peer, plain bool) (Relay, error)
+	// Launch starts a peer, with TLS unless plain, with STUN if asked for, and returns when it takes
+	// connections. The error quotes what it logged.
+	Launch(ctx context.Context, p bench.Peer, plain, stun bool) (Relay, error)
 	// Fleet makes clients. The first fleet reads what the relay drops and calls atEdge as a window
 	// begins (0) and ends (1); the second is the same clients without that, so that nobody but them
 	// keeps the relay busy.

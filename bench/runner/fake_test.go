@@ -13,14 +13,15 @@ import (
 	"derpd/loadgen/host"
 )
 
-// fakeBed is a machine with fixed numbers: a step of a second delivers what is due, each packet costs
-// its peer some µs, of which a quarter is user time, and others use a share of the machine that the
-// test says.
+// fakeBed is a machine with fixed numbers: a step of a second delivers what is due, each packet
+// costs its peer some µs, of which a quarter is user time, and others use a share of the machine
+// that the test says.
 type fakeBed struct {
 	micros   map[string]float64 // a packet, by peer; 1 if not told
 	noise    []float64          // of the steps to come
 	fails    string             // the peer that fails, in the way its name tells
 	launched []string
+	stun     []bool // asked for, by turn
 	running  int
 
 	cpu   time.Duration // of the relay
@@ -33,8 +34,9 @@ func newBed() *fakeBed { return &fakeBed{micros: map[string]float64{}} }
 
 func (b *fakeBed) failing(how string) bool { return b.fails == how && b.peer == how }
 
-func (b *fakeBed) Launch(_ context.Context, p bench.Peer, _ bool) (Relay, error) {
+func (b *fakeBed) Launch(_ context.Context, p bench.Peer, _, stun bool) (Relay, error) {
 	b.launched = append(b.launched, p.Name)
+	b.stun = append(b.stun, stun)
 	b.peer = p.Name
 	if b.failing("absent") {
 		return nil, errors.New("does not come up\nit last logged: no such file")

@@ -7,7 +7,7 @@ const (
 	attemptsMax = 3
 	// repeatShare bounds repeated turns of a run as a share of its turns, so that a machine that
 	// is never quiet ends as well.
-	repeatShare = 0.3
+	repeatShare = 0.15
 	// noiseSpanMin is the shortest span in which interference is told: it is counted in ticks of
 	// 10 ms, of which three are 3 % of two processors then.
 	noiseSpanMin = 500 * time.Millisecond

@@ -21,9 +21,10 @@ type Machine struct{ CPU int } // the relay's processor; negative: any
 var _ Bed = Machine{}
 
 // Launch implements Bed.
-func (m Machine) Launch(ctx context.Context, p bench.Peer, plain bool) (Relay, error) {
+func (m Machine) Launch(ctx context.Context, p bench.Peer, plain, stun bool) (Relay,
+	error) {
 	region, err := launch.Start(ctx, launch.Options{Path: p.Path, Args: p.Args,
-		Plain: plain || p.Plain, CPU: m.CPU, STUN: true})
+		Plain: plain || p.Plain, CPU: m.CPU, STUN: stun})
 	if err != nil {
 		return nil, err
 	}

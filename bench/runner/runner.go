@@ -17,6 +17,7 @@ type Scenario struct {
 	Text   string // what it is, for reports
 	Rounds int
 	Plain  bool // TCP without TLS
+	STUN   bool // on; peers without it are left out
 	// Knee tells that it needs to know the reference's knee.
 	Knee bool
 	// Play loads the relay of a session, and adds figures to it.
@@ -91,12 +92,16 @@ func roundLoad(v float64) float64 {
 // scenario runs all rounds of a scenario: all peers in turn, then all again.
 func (r *Runner) scenario(ctx context.Context, s *Scenario) {
 	first := len(r.results)
-	for i := range r.Peers {
-		r.results = append(r.results, bench.Result{Scenario: s.Name, Peer: r.Peers[i].Name})
+	var peers []bench.Peer
+	for _, p := range r.Peers {
+		if !s.STUN || !p.NoSTUN {
+			peers = append(peers, p)
+			r.results = append(r.results, bench.Result{Scenario: s.Name, Peer: p.Name})
+		}
 	}
 	knee := r.knee()
 	for round := 1; round <= s.Rounds; round++ {
-		for i := range r.Peers {
+		for i, p := range peers {
 			res := &r.results[first+i]
 			switch {
 			case res.Error != "":
@@ -106,12 +111,12 @@ func (r *Runner) scenario(ctx context.Context, s *Scenario) {
 				res.Error = fmt.Sprintf("loads are shares of the knee of %q, which is not known",
 					r.Reference)
 			default:
-				r.Say("%s, round %d of %d: %s", s.Name, round, s.Rounds, r.Peers[i].Name)
-				r.turn(ctx, s, r.Peers[i], knee, round, res)
+				r.Say("%s, round %d of %d: %s", s.Name, round, s.Rounds, p.Name)
+				r.turn(ctx, s, p, knee, round, res)
 			}
 		}
 	}
-	for i := range r.Peers {
+	for i := range peers {
 		r.conclude(&r.results[first+i])
 	}
 }
@@ -122,7 +127,7 @@ func (r *Runner) turn(ctx context.Context, s *Scenario, p bench.Peer, knee float
 	for attempt := 1; ; attempt++ {
 		session, err := r.play(ctx, s, p, knee)
 		if session != nil {
-			r.note(session.missing)
+			r.note(p.Name, session.missing)
 			res.Remarks = remark(res.Remarks, session.remarks)
 		}
 		if err != nil {
@@ -153,7 +158,7 @@ func (r *Runner) turn(ctx context.Context, s *Scenario, p bench.Peer, knee float
 // play is one attempt of a turn.
 func (r *Runner) play(ctx context.Context, s *Scenario, p bench.Peer, knee float64) (*Session,
 	error) {
-	relay, err := r.Bed.Launch(ctx, p, s.Plain)
+	relay, err := r.Bed.Launch(ctx, p, s.Plain, s.STUN)
 	if err != nil {
 		return nil, err
 	}
@@ -215,8 +220,9 @@ func remark(list, more []string) []string {
 	return list
 }
 
-func (r *Runner) note(missing []string) {
+func (r *Runner) note(peer string, missing []string) {
 	for _, text := range missing {
+		text = peer + ": " + text
 		if !slices.Contains(r.notes, text) {
 			r.notes = append(r.notes, text)
 		}

@@ -95,8 +95,8 @@ func TestNoisyMachine(t *testing.T) {
 		len(res.Figures) > 0 {
 		t.Errorf("%+v", res)
 	}
-	// Three repeats are 30 % of ten turns.
-	if len(b.launched) != 13 {
+	// Two repeats are 15 % of ten turns, rounded up.
+	if len(b.launched) != 12 {
 		t.Errorf("%d turns", len(b.launched))
 	}
 	b = newBed()
@@ -216,7 +216,7 @@ func TestCounts(t *testing.T) {
 	if !(got.Syscalls != got.Syscalls && got.Allocs != got.Allocs) || into.Failed() {
 		t.Errorf("%+v, %+v", got, into.Results)
 	}
-	if len(into.Notes) != 2 || !strings.Contains(into.Notes[0], "system calls: not available") {
+	if len(into.Notes) != 2 || !strings.Contains(into.Notes[0], "uncounted: system calls: not available") {
 		t.Errorf("notes %q", into.Notes)
 	}
 }
@@ -237,6 +237,20 @@ func TestInterrupt(t *testing.T) {
 		if !strings.HasSuffix(into.Results[i].Error, "interrupted") {
 			t.Errorf("%+v", into.Results[i])
 		}
+	}
+}
+
+func TestPeersWithoutSTUN(t *testing.T) {
+	b := newBed()
+	s := perPacket("x", 1)
+	s.STUN = true
+	r := b.runner("a", "b")
+	r.Peers[0].NoSTUN = true
+	var into bench.Report
+	r.Run(t.Context(), []Scenario{s, perPacket("y", 1)}, &into)
+	if got := strings.Join(b.launched, " "); got != "b a b" || into.Failed() ||
+		len(into.Results) != 3 || !slices.Equal(b.stun, []bool{true, false, false}) {
+		t.Errorf("turns %q, STUN %v, %+v", got, b.stun, into.Results)
 	}
 }
 

@@ -112,7 +112,7 @@ func askAll(ctx context.Context, s *runner.Session, rate float64) error {
 // storm is a cut of most clients: how long until they are back, and are others hurt?
 func storm(z size) runner.Scenario {
 	const rate = 1000
-	return runner.Scenario{Name: "storm-tls", Rounds: z.rounds,
+	return runner.Scenario{Name: "storm-tls", Rounds: z.few,
 		Text: fmt.Sprintf("%d clients over TLS lose their connections at once and come back as fast as "+
 			"they are let, beside 10 pairs with %d packets a second together", z.cut, rate),
 		Play: func(ctx context.Context, s *runner.Session) error {
@@ -144,7 +144,7 @@ func storm(z size) runner.Scenario {
 
 // stun is binding requests as fast as answers come.
 func stun(z size) runner.Scenario {
-	return runner.Scenario{Name: "stun", Rounds: z.rounds,
+	return runner.Scenario{Name: "stun", Rounds: z.few, STUN: true,
 		Text: "STUN binding requests from 16 sockets as fast as answers come",
 		Play: func(ctx context.Context, s *runner.Session) error {
 			w := build("stun", workloads.Params{Port: s.STUNPort()}, 0)

@@ -19,7 +19,7 @@ func knee(z size, plain bool, frames int) runner.Scenario {
 	if frames > 1 {
 		name += fmt.Sprintf("-%d", frames)
 	}
-	return runner.Scenario{Name: name, Rounds: z.rounds, Plain: plain,
+	return runner.Scenario{Name: name, Rounds: z.few, Plain: plain,
 		Text: fmt.Sprintf("%d pairs, packets of %d bytes, %d a write, over %s: the most that is "+
 			"delivered at any rate", bulkPairs, bulkBytes, frames, text),
 		Play: func(ctx context.Context, s *runner.Session) error {
@@ -41,8 +41,8 @@ func knee(z size, plain bool, frames int) runner.Scenario {
 		}}
 }
 
-// search finds the rung that delivers most: up a ladder of rates until one delivers much less or
-// cannot be offered, then closer around the best.
+// search finds the rung that delivers most: up a ladder of rates until two in a row deliver much
+// less or cannot be offered, then closer around the best. One alone may be a stall of the machine.
 func search(ctx context.Context, s *runner.Session, first, last float64) (*runner.Measured, error) {
 	var best *runner.Measured
 	try := func(rate float64) (*runner.Measured, error) {
@@ -52,17 +52,19 @@ func search(ctx context.Context, s *runner.Session, first, last float64) (*runne
 		}
 		return m, err
 	}
-	for rate := first; rate <= last; rate *= rungStep {
+	for rate, bad := first, 0; rate <= last && bad < 2; rate *= rungStep {
 		m, err := try(rate)
 		if err != nil {
 			return nil, err
 		}
 		if float64(m.Packets()) < rungDrop*float64(best.Packets()) ||
 			float64(m.Sent()) < rungReached*float64(m.Due()) {
-			break
+			bad++
+		} else {
+			bad = 0
 		}
 	}
-	ratio := rungStep
+	ratio := float64(rungStep)
 	for range refineSteps {
 		ratio = math.Sqrt(ratio)
 		if _, err := try(best.StepResult.Step.Rate * ratio); err != nil {
@@ -78,7 +80,7 @@ func search(ctx context.Context, s *runner.Session, first, last float64) (*runne
 // overload is what is left of the knee when much more is due. The relay has a small share of its
 // processor, so that the generator can offer that much.
 func overload(z size, frames int) runner.Scenario {
-	return runner.Scenario{Name: fmt.Sprintf("overload-tls-%d", frames), Rounds: z.rounds,
+	return runner.Scenario{Name: fmt.Sprintf("overload-tls-%d", frames), Rounds: z.few,
 		Text: fmt.Sprintf("%d pairs, packets of %d bytes, %d a write, over TLS, the relay held to "+
 			"%.0f %% of a processor: what is delivered when 2, 5 and 10 times of the most that it "+
 			"can is due", bulkPairs, bulkBytes, frames, 100*throttledShare),
@@ -127,7 +129,7 @@ func overloads(ctx context.Context, s *runner.Session, peak float64, window time
 
 // crowd is many senders to one receiver, and one that floods: are others hurt?
 func crowd(z size) runner.Scenario {
-	return runner.Scenario{Name: "crowd-tls", Rounds: z.rounds,
+	return runner.Scenario{Name: "crowd-tls", Rounds: z.few,
 		Text: "10 pairs with 1,000 packets a second together, over TLS: alone, beside 20 senders at " +
 			"full speed to one receiver, and beside one sender at full speed",
 		Play: func(ctx context.Context, s *runner.Session) error {

@@ -8,17 +8,17 @@ const (
 	warm = 300 * time.Millisecond
 	// drain bounds the wait for what is under way when a window ends; queues hold up to a second.
 	drain = 3 * time.Second
-	// rung is the window of one step of a search for the knee: 20,000 packets at its lowest rate.
-	rung = 700 * time.Millisecond
+	// rung is the window of one step of a search for the knee: 10,000 packets at its lowest rate.
+	rung = 500 * time.Millisecond
 	// rungDrop ends a ladder: a rung that delivers less than this share of the best so far is past
 	// the knee.
 	rungDrop = 0.7
 	// rungReached ends it too: neither the senders nor TCP let more through.
 	rungReached = 0.7
-	// rungStep is the ratio of two rungs, √2; refineSteps halve it around the best one, to 9 %
-	// and 4 %: what a second on a shared machine tells apart.
-	rungStep    = 1.41421356
-	refineSteps = 2
+	// rungStep is the ratio of two rungs; refineSteps take its root above the best one, to 41 %,
+	// 19 % and 9 %, which half a second on a shared machine just tells apart.
+	rungStep    = 2
+	refineSteps = 3
 	// ladderFirst and ladderLast are its rates, packets a second. derper's knee is at 80,000 and
 	// what the generator can offer ends below a million.
 	ladderFirst = 20_000

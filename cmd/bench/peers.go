@@ -19,10 +19,13 @@ func (p *peers) String() string {
 	return strings.Join(names, ",")
 }
 
-// plainMark marks a command that cannot do TLS.
-const plainMark = "plain:"
+// Marks before a command say what it cannot do.
+const (
+	plainMark  = "plain:"   // TLS
+	noSTUNMark = "no-stun:" // STUN
+)
 
-// Set implements flag.Value: NAME=[plain:]PATH [FLAGS].
+// Set implements flag.Value: NAME=[plain:][no-stun:]PATH [FLAGS].
 func (p *peers) Set(s string) error {
 	name, command, ok := strings.Cut(s, "=")
 	fields := strings.Fields(command)
@@ -39,7 +42,8 @@ func (p *peers) Set(s string) error {
 	}
 	peer := bench.Peer{Name: name, Args: fields[1:]}
 	path, plain := strings.CutPrefix(fields[0], plainMark)
-	peer.Plain = plain
+	path, noSTUN := strings.CutPrefix(path, noSTUNMark)
+	peer.Plain, peer.NoSTUN = plain, noSTUN
 	found, err := exec.LookPath(path)
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ const roundsMax = 100
 func runCommand(fs *flag.FlagSet) func(context.Context, *console, []string) error {
 	o := &runOptions{}
 	fs.Var(&o.peers, "peer", "`NAME=PATH [FLAGS]` of a relay, once for each; NAME=plain:PATH is one "+
-		"that cannot do TLS")
+		"that cannot do TLS, NAME=no-stun:PATH, or plain:no-stun:PATH, one without STUN")
 	fs.StringVar(&o.scale, "scale", "quick", "`name` of what is measured: quick, full or gate, see "+
 		"bench scenarios")
 	fs.StringVar(&o.only, "only", "", "`names` of scenarios of that scale, with commas; default: all")
@@ -53,8 +53,8 @@ func runCommand(fs *flag.FlagSet) func(context.Context, *console, []string) erro
 		"both can be compared")
 	fs.IntVar(&o.cpu, "cpu", 0, "processor for the relay alone, the generator takes the others; -1 "+
 		"binds neither")
-	fs.Float64Var(&o.noise, "noise", 0.05, "`share` of the machine that others may use in a turn that "+
-		"counts; 1 takes every turn")
+	fs.Float64Var(&o.noise, "noise", 0.05, "`share` of the machine that others may use in a turn "+
+		"that counts; 1 takes every turn")
 	fs.IntVar(&o.rounds, "rounds", 0, "rounds of each scenario; 0 is the scale's own")
 	fs.DurationVar(&o.limit, "timeout", time.Hour, "end the whole run like Ctrl-C after this")
 	fs.StringVar(&o.out, "o", "", "`file` to write the report to, as JSON")
