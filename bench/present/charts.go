@@ -47,8 +47,10 @@ func charts(r *bench.Report, name string) (list []plotting.Chart) {
 // drawn tells whether a chart has a line, and not only points.
 func drawn(c plotting.Chart) bool {
 	for i := range c.Series {
-		if len(c.Series[i].Points) > 1 {
-			return true
+		for _, p := range c.Series[i].Points {
+			if p.X != c.Series[i].Points[0].X {
+				return true
+			}
 		}
 	}
 	return false

@@ -139,6 +139,9 @@ func (d document) peers() string {
 	return strings.Join(lines, "\n")
 }
 
+// lossMin leaves out what is as good as equal: hardly any figure is surer than that.
+const lossMin = 1.02
+
 // losses lists the figures in which a peer is worse than the reference, the worst first. Details of
 // others are left out.
 func (d document) losses(peer string) (string, error) {
@@ -167,7 +170,7 @@ func (d document) losses(peer string) (string, error) {
 			if m.Higher {
 				by = 1 / by
 			}
-			if by > 1 {
+			if by > lossMin {
 				all = append(all, loss{fmt.Sprintf("- %s %s %s: %s, %s %s (%s)", res.Scenario, f.At,
 					m.Name, value(m, f), d.r.Reference, value(m, reference), ratio(s)), by})
 			}

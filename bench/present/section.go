@@ -187,7 +187,7 @@ func value(m *bench.Measure, f *bench.Figure) string {
 }
 
 func ratio(s bench.Summary) string {
-	if !s.Known() {
+	if !s.Known() || s.Median < 0 { // memory may shrink, which is no share of anything
 		return none
 	}
 	return units.Digits(s.Median, 2) + "×"
