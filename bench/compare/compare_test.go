@@ -55,7 +55,9 @@ func TestVerdicts(t *testing.T) {
 			Same},
 		{"less delivered", bench.Delivered, five(90e3, .05), five(50e3, .05), nil, nil, Worse},
 		{"more delivered", bench.Delivered, five(90e3, .05), five(150e3, .05), nil, nil, Better},
-		{"half is as far as twice", bench.Delivered, five(1000, .01), five(850, .01), nil, nil, Same},
+		{"five sixths is as far as six fifths", bench.Delivered, five(1000, .01), five(825, .01), nil,
+			nil, Worse},
+		{"hardly less", bench.Delivered, five(1000, .01), five(840, .01), nil, nil, Same},
 		{"a call more", bench.Syscalls, five(3, 0), five(4, 0), nil, nil, Worse},
 		{"a call in fifty", bench.Syscalls, five(3, 0), five(3.019, 0), nil, nil, Same},
 		{"first allocation", bench.Allocs, five(0, 0), five(1, 0), nil, nil, Worse},
@@ -90,6 +92,19 @@ func TestVerdicts(t *testing.T) {
 		if c := r.Changes[0]; c.Verdict != tc.want {
 			t.Errorf("%s: %s, want %s (%+v)", tc.name, c.Verdict, tc.want, c)
 		}
+	}
+}
+
+// TestAnotherReference has both moved, but the references are not one build.
+func TestAnotherReference(t *testing.T) {
+	of := func(median float64) []bench.Figure {
+		return []bench.Figure{figure1("a", bench.CPU, five(median, .05)...)}
+	}
+	old, now := reportOf(of(10), of(20)), reportOf(of(15), of(30))
+	now.Peers[1].Digest = "3"
+	r, err := Reports(old, now, Options{})
+	if err != nil || r.Changes[0].Verdict != Worse {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

@@ -110,8 +110,19 @@ func TestDocument(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, &b)
 		}
 	}
-	if strings.Contains(b.String(), "- bulk-tls 20k cpu") {
-		t.Error("a figure that is better is lost")
+	for _, better := range []string{"- bulk-tls 20k cpu", "- bulk-tls 2x goodput"} {
+		if strings.Contains(b.String(), better) {
+			t.Errorf("%s is better and is told as lost", better)
+		}
+	}
+	latency := sample()
+	for i := range latency.Results {
+		latency.Results[i].Scenario = "latency-tls"
+	}
+	b.Reset()
+	if err := Document(&b, `{{table "latency-tls"}}`, latency, nil); err != nil ||
+		!strings.Contains(b.String(), "-only knee-tls,latency-tls -peer") {
+		t.Errorf("%v, %s", err, &b)
 	}
 	for _, text := range []string{`{{table "x"}}`, `{{value "bulk-tls" "20k" "derpd" "stun"}}`,
 		`{{losses "x"}}`, `{{ratio "bulk-tls" "x" "derpd" "cpu"}}`, `{{`, `{{x}}`} {
