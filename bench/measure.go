@@ -69,7 +69,7 @@ var Measures = []Measure{
 	{P99, "p99-us", Tail, false, "latency that 99 of 100 packets keep", micros},
 	{P999, "p99.9-us", Tail, false, "latency that 999 of 1000 packets keep", micros},
 	{Syscalls, "syscalls/packet", Counted, false, "system calls of the relay for a packet that " +
-		"comes alone", few},
+		"comes alone, without those of the Go runtime for its threads and its clock", few},
 	{Batched, "batched-syscalls/packet", Batching, false, "system calls of the relay a packet " +
 		"where packets come together", few},
 	{Allocs, "allocs/packet", Counted, false, "heap allocations of the relay a packet", few},

@@ -11,8 +11,8 @@ type Threshold struct {
 // Thresholds are those of the classes. They come from ten pairs of runs of one build on a quiet
 // machine of two shared processors; a class that is not here is not judged.
 var Thresholds = map[bench.Class]Threshold{
-	// A lonely packet takes some seven system calls, of which the Go runtime's own clockwork makes
-	// half; one more is a change of the code. So is an allocation in fifty packets.
+	// A lonely packet takes some four system calls, so one more is a change of the code. So is an
+	// allocation in fifty packets.
 	bench.Counted: {0.10, 0.02},
 	// How many packets come together depends on who is faster at the moment.
 	bench.Batching: {0.5, 0.1},

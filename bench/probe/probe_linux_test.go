@@ -81,7 +81,7 @@ func TestCountSyscalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = in.Close(); _ = cmd.Wait() }()
-	c, err := CountSyscalls(cmd.Process.Pid)
+	c, err := CountSyscalls(cmd.Process.Pid, true)
 	needs(t, err)
 	defer c.Close()
 	before, err := c.Read()
@@ -107,8 +107,43 @@ func TestCountSyscallsOfNobody(t *testing.T) {
 	if _, err := syscallEvent(); err != nil {
 		t.Skip(err)
 	}
-	if _, err := CountSyscalls(1 << 30); err == nil || !strings.Contains(err.Error(), "1073741824") {
+	if _, err := CountSyscalls(1<<30, true); err == nil || !strings.Contains(err.Error(), "1073741824") {
 		t.Errorf("a process that is not there: %v", err)
+	}
+}
+
+// TestSchedulingIsLeftOut counts a program that sleeps a number of times.
+func TestSchedulingIsLeftOut(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", `read go; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.001; done
+		echo done; read stop`)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close(); _ = cmd.Wait() }()
+	all, err := CountSyscalls(cmd.Process.Pid, true)
+	needs(t, err)
+	defer all.Close()
+	working, err := CountSyscalls(cmd.Process.Pid, false)
+	needs(t, err)
+	defer working.Close()
+	fmt.Fprintln(in, "go")
+	var b [5]byte
+	if _, err := out.Read(b[:]); err != nil {
+		t.Fatal(err)
+	}
+	// Each child sleeps once; its C library may use a futex or two as it starts.
+	w, err1 := working.Read()
+	n, err2 := all.Read()
+	if err := errors.Join(err1, err2); err != nil || n < w+10 || n > w+30 {
+		t.Errorf("%d calls, %d without sleeping: %v", n, w, err)
 	}
 }
 

@@ -22,21 +22,47 @@ type Counter struct{ fds []int }
 // tracepoint is the event of every system call of a 64-bit process, below a tracefs.
 const tracepoint = "events/raw_syscalls/sys_enter/id"
 
-// CountSyscalls counts those of a process from now on, and of threads that it starts later. It
+// schedulerCalls are those that the Go runtime makes to start and stop its threads and to keep the
+// time (sysmon): their number follows from the clock rather than from what a program does.
+var schedulerCalls = fmt.Sprintf("id != %d && id != %d && id != %d", unix.SYS_FUTEX,
+	unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP)
+
+// CountSyscalls counts those of a process from now on, and of threads that it starts later;
+// without scheduling those that the Go runtime makes for its threads and its clock are left out. It
 // needs root, or CAP_PERFMON and a tracefs that may be read.
-func CountSyscalls(pid int) (*Counter, error) {
+func CountSyscalls(pid int, scheduling bool) (*Counter, error) {
 	id, err := syscallEvent()
 	if err != nil {
 		return nil, unavailable("the number of the event raw_syscalls:sys_enter: %w", err)
 	}
 	for range countTriesMax {
 		c, whole, err := countThreads(pid, id)
+		if err == nil && whole && !scheduling {
+			err = c.leaveOut(schedulerCalls)
+		}
 		if err != nil || whole {
 			return c, err
 		}
 		c.Close()
 	}
 	return nil, fmt.Errorf("probe: process %d starts threads faster than they can be counted", pid)
+}
+
+// leaveOut counts only what passes a filter of the event's fields. Threads inherit it.
+func (c *Counter) leaveOut(filter string) error {
+	text, err := unix.BytePtrFromString(filter)
+	if err != nil {
+		return err
+	}
+	for _, fd := range c.fds {
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.PERF_EVENT_IOC_SET_FILTER,
+			uintptr(unsafe.Pointer(text)))
+		if errno != 0 {
+			c.Close()
+			return unavailable("a filter on a perf event: %w", errno)
+		}
+	}
+	return nil
 }
 
 // countThreads counts all threads of a process. They inherit the event to those that they start.

@@ -31,10 +31,10 @@ type Bed interface {
 type Relay interface {
 	Target() loadgen.Target
 	STUNPort() int
-	CPU() (time.Duration, error)     // since it was started, exact
-	CoarseCPU() (loadgen.CPU, error) // the same in parts, in steps of 10 ms
-	Memory() (int64, error)          // resident bytes
-	CountSyscalls() (Counter, error) // from now on
+	CPU() (time.Duration, error)                    // since it was started, exact
+	CoarseCPU() (loadgen.CPU, error)                // the same in parts, in steps of 10 ms
+	Memory() (int64, error)                         // resident bytes
+	CountSyscalls(scheduling bool) (Counter, error) // from now on
 	Allocations(context.Context) (uint64, error)
 	// Throttle holds it to a share of a processor for the rest of its life.
 	Throttle(share float64) error

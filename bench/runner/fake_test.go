@@ -84,11 +84,11 @@ func (r *fakeRelay) Explain(err error) error {
 	return fmt.Errorf("%w\nit last logged: %s", err, log)
 }
 
-func (r *fakeRelay) CountSyscalls() (Counter, error) {
+func (r *fakeRelay) CountSyscalls(scheduling bool) (Counter, error) {
 	if r.b.failing("uncounted") {
 		return nil, fmt.Errorf("%w: not root", probe.ErrUnavailable)
 	}
-	return &fakeCounter{r.b, r.b.steps}, nil
+	return &fakeCounter{r.b, r.b.steps, scheduling}, nil
 }
 
 // Allocations are one for two packets, 100 for each question, and 7000 for the first one.
@@ -103,10 +103,17 @@ func (r *fakeRelay) Allocations(context.Context) (uint64, error) {
 type fakeCounter struct {
 	b     *fakeBed
 	since int
+	all   bool
 }
 
-func (c *fakeCounter) Read() (uint64, error) { return uint64(c.b.steps-c.since) * 3000, nil }
-func (c *fakeCounter) Close()                {}
+func (c *fakeCounter) Read() (uint64, error) {
+	n := uint64(c.b.steps-c.since) * 3000
+	if c.all {
+		n *= 2 // as many are for scheduling
+	}
+	return n, nil
+}
+func (c *fakeCounter) Close() {}
 
 type fakeFleet struct {
 	b      *fakeBed

@@ -83,8 +83,8 @@ func (p *process) CPU() (time.Duration, error)     { return probe.CPU(p.pid()) }
 func (p *process) CoarseCPU() (loadgen.CPU, error) { return host.CPU(p.pid()) }
 func (p *process) Memory() (int64, error)          { return host.RSS(p.pid()) }
 
-func (p *process) CountSyscalls() (Counter, error) {
-	c, err := probe.CountSyscalls(p.pid())
+func (p *process) CountSyscalls(scheduling bool) (Counter, error) {
+	c, err := probe.CountSyscalls(p.pid(), scheduling)
 	if err != nil {
 		return nil, err
 	}

@@ -208,7 +208,7 @@ func TestCounts(t *testing.T) {
 	}}
 	var into bench.Report
 	b.runner("a").Run(t.Context(), []Scenario{count}, &into)
-	if got != (Counts{Syscalls: 3, Allocs: .5}) || len(into.Notes) > 0 || into.Failed() {
+	if got != (Counts{Syscalls: 6, Working: 3, Allocs: .5}) || len(into.Notes) > 0 || into.Failed() {
 		t.Errorf("%+v, %+v", got, into)
 	}
 	b.fails = "uncounted"

@@ -169,25 +169,33 @@ func (s *Session) disturbed(span time.Duration) (cpu time.Duration) {
 }
 
 // Counts is what one step made the relay do, a packet. NaN: not known.
-type Counts struct{ Syscalls, Allocs float64 }
+type Counts struct {
+	Syscalls float64 // all system calls
+	Working  float64 // without those of the Go runtime for its threads and its clock
+	Allocs   float64
+}
 
 // Count runs the traffic of the present fleet and counts. It takes its own step, because counting
 // makes everything slower, and nobody else asks the relay for anything meanwhile.
 func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) {
-	unknown := Counts{math.NaN(), math.NaN()}
-	c, err := s.relay.CountSyscalls()
-	if err := s.Missing("system calls", err); err != nil {
-		return unknown, err
-	}
-	if c != nil {
-		defer c.Close()
+	unknown := Counts{math.NaN(), math.NaN(), math.NaN()}
+	var counters []Counter
+	for _, scheduling := range []bool{true, false} {
+		c, err := s.relay.CountSyscalls(scheduling)
+		if err := s.Missing("system calls", err); err != nil {
+			return unknown, err
+		}
+		if c != nil {
+			defer c.Close()
+			counters = append(counters, c)
+		}
 	}
 	before, asking, err := s.allocations(ctx)
 	if err := s.Missing("allocations", err); err != nil {
 		return unknown, err
 	}
 	allocsKnown := err == nil
-	calls, err := read(c)
+	calls, err := readAll(counters)
 	if err != nil {
 		return unknown, err
 	}
@@ -195,7 +203,7 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) 
 	if err != nil {
 		return unknown, err
 	}
-	callsAfter, err := read(c)
+	callsAfter, err := readAll(counters)
 	if err != nil {
 		return unknown, err
 	}
@@ -203,8 +211,9 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) 
 		return unknown, context.Cause(ctx)
 	}
 	counts, packets := unknown, float64(r.Books.Delivered)
-	if c != nil {
-		counts.Syscalls = float64(callsAfter-calls) / packets
+	if len(counters) == 2 {
+		counts.Syscalls = float64(callsAfter[0]-calls[0]) / packets
+		counts.Working = float64(callsAfter[1]-calls[1]) / packets
 	}
 	if allocsKnown {
 		after, err := s.relay.Allocations(ctx)
@@ -216,11 +225,15 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) 
 	return counts, nil
 }
 
-func read(c Counter) (uint64, error) {
-	if c == nil {
-		return 0, nil
+func readAll(counters []Counter) (list []uint64, err error) {
+	for _, c := range counters {
+		n, err := c.Read()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
 	}
-	return c.Read()
+	return list, nil
 }
 
 // allocations reads them until asking costs the same twice within a hundredth, for the first

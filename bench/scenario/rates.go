@@ -159,7 +159,7 @@ func counts(z size, plain bool) runner.Scenario {
 			if err != nil {
 				return err
 			}
-			s.Add("alone", bench.Syscalls, alone.Syscalls, lonelyRate, nil)
+			s.Add("alone", bench.Syscalls, alone.Working, lonelyRate, nil)
 			stream := build("bulk", workloads.Params{Pairs: 1, Size: bulkBytes, Frames: 8}, 0)
 			if _, err := s.Ramp(ctx, stream); err != nil {
 				return err
