@@ -2,7 +2,6 @@ package main
 
 import (
 	"os/exec"
-	"path/filepath"
 	"strings"
 
 	"derpd/bench"
@@ -44,11 +43,9 @@ func (p *peers) Set(s string) error {
 	path, plain := strings.CutPrefix(fields[0], plainMark)
 	path, noSTUN := strings.CutPrefix(path, noSTUNMark)
 	peer.Plain, peer.NoSTUN = plain, noSTUN
-	found, err := exec.LookPath(path)
-	if err != nil {
-		return err
-	}
-	if peer.Path, err = filepath.Abs(found); err != nil {
+	// As it was written, so that reports of one command agree wherever it was run.
+	var err error
+	if peer.Path, err = exec.LookPath(path); err != nil {
 		return err
 	}
 	if err := peer.Identify(); err != nil {
