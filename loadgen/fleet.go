@@ -66,6 +66,7 @@ type Options struct {
 	PerSec   float64       `json:"ramp_per_second"`  // logins begun a second; 0: no bound
 	Ahead    int64         `json:"ahead_bytes"`      // records sealed before they are due
 	Sampled  int           `json:"sampled"`          // every n-th record is opened whole; 1: all
+	Engine   string        `json:"engine"`           // of netpoll; empty: epoll
 	FastLog  string        `json:"fast_start"`       // auto or off
 	X25519   bool          `json:"x25519,omitempty"` // key exchange without post-quantum share
 	// Part and Parts say which part of the workload's clients this process has.

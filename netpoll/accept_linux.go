@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"log/slog"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,6 +15,7 @@ type acceptor struct {
 	resume int64         // time to try again; 0: not resting
 	pause  time.Duration // the last rest; 0: no episode
 	failed int           // accepts of this episode
+	full   bool          // the last one found the table of connections full
 }
 
 // accept takes what waits on a listener, at most acceptsPerTurn. It cannot fail for good:
@@ -25,19 +27,27 @@ func (l *Epoll) accept(index int) {
 			return
 		}
 		fd, errno := accept(a.fd, &l.peer)
-		switch errno {
-		case 0:
+		switch {
+		case errno == 0:
 			l.admit(a, index, fd)
-		case unix.EAGAIN:
+		case errno == unix.EAGAIN:
 			return
-		case unix.EINTR, unix.ECONNABORTED, unix.EPERM, unix.ETIMEDOUT, unix.ENETDOWN,
-			unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH,
-			unix.EOPNOTSUPP, unix.ENETUNREACH:
-			// Errors of the connection, which is gone, not of the listener: accept(2).
-		default:
+		case !ofConnection(errno):
 			l.restAccept(a, index, errno)
 		}
 	}
+}
+
+// ofConnection tells errors of a connection, which is gone, from those of the listener:
+// accept(2).
+func ofConnection(errno unix.Errno) bool {
+	switch errno {
+	case unix.EINTR, unix.ECONNABORTED, unix.EPERM, unix.ETIMEDOUT, unix.ENETDOWN,
+		unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH,
+		unix.EOPNOTSUPP, unix.ENETUNREACH:
+		return true
+	}
+	return false
 }
 
 // admit makes an accepted socket a connection, or closes it.
@@ -46,11 +56,7 @@ func (l *Epoll) admit(a *acceptor, index int, fd int32) {
 	if err == ErrTooMany {
 		unix.Close(int(fd))
 		l.stats.AcceptsFull++
-		if !l.full {
-			l.full = true
-			l.log.Warn("table of connections is full: closing new ones; raise MaxConns",
-				"max", l.maxConns, "listener", a.addr)
-		}
+		a.tellFull(l.log, l.maxConns)
 		return
 	}
 	if err != nil {
@@ -58,12 +64,8 @@ func (l *Epoll) admit(a *acceptor, index int, fd int32) {
 		l.restAccept(a, index, err.(unix.Errno))
 		return
 	}
-	l.full = false
 	l.stats.Accepts++
-	if a.pause != 0 {
-		l.log.Info("accepting again", "listener", a.addr, "failed", a.failed)
-		a.pause, a.failed = 0, 0
-	}
+	a.succeeded(l.log)
 	l.handler.Accepted(h, index, addrPortOf(&l.peer))
 	l.tell()
 }
@@ -72,17 +74,40 @@ func (l *Epoll) admit(a *acceptor, index int, fd int32) {
 // kernel's queue, and their peers wait.
 func (l *Epoll) restAccept(a *acceptor, index int, errno unix.Errno) {
 	l.stats.AcceptErrors++
+	a.failedFor(errno, l.now, l.live, l.log)
+	l.paused++
+	control(l.epoll, unix.EPOLL_CTL_MOD, a.fd, 0, slotListener-int32(index), 0)
+}
+
+// failedFor notes an accept that failed for want of something, and sets the time to try again.
+func (a *acceptor) failedFor(errno unix.Errno, now int64, live int, log *slog.Logger) {
 	a.failed++
 	if a.pause == 0 {
 		a.pause = acceptPauseMin
-		l.log.Error("cannot accept, will retry: "+wantRemedy(errno), "listener", a.addr,
-			"error", errno, "connections", l.live)
+		log.Error("cannot accept, will retry: "+wantRemedy(errno), "listener", a.addr,
+			"error", errno, "connections", live)
 	} else {
 		a.pause = min(2*a.pause, acceptPauseMax)
 	}
-	a.resume = l.now + int64(a.pause)
-	l.paused++
-	control(l.epoll, unix.EPOLL_CTL_MOD, a.fd, 0, slotListener-int32(index), 0)
+	a.resume = now + int64(a.pause)
+}
+
+// succeeded ends an episode, if there was one.
+func (a *acceptor) succeeded(log *slog.Logger) {
+	a.full = false
+	if a.pause != 0 {
+		log.Info("accepting again", "listener", a.addr, "failed", a.failed)
+		a.pause, a.failed = 0, 0
+	}
+}
+
+// tellFull logs, once until the next success, that new connections are closed.
+func (a *acceptor) tellFull(log *slog.Logger, limit int) {
+	if !a.full {
+		a.full = true
+		log.Warn("table of connections is full: closing new ones; raise MaxConns",
+			"max", limit, "listener", a.addr)
+	}
 }
 
 // wantRemedy says what helps against an error of accept.

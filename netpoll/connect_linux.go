@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,16 +18,8 @@ func (l *Epoll) Connect(local, remote netip.AddrPort) (Handle, error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := newStream(local, family, unix.SOCK_NONBLOCK, l.userTimeout, l.keepAlive)
 	if err != nil {
-		return 0, os.NewSyscallError("socket", err)
-	}
-	if err := setStreamOptions(fd, l.userTimeout, l.keepAlive); err != nil {
-		unix.Close(fd)
-		return 0, os.NewSyscallError("setsockopt", err)
-	}
-	if err := bindSource(fd, family, local); err != nil {
-		unix.Close(fd)
 		return 0, err
 	}
 	// Before it is put into epoll, which would report the unconnected socket as hung up.
@@ -43,6 +36,24 @@ func (l *Epoll) Connect(local, remote netip.AddrPort) (Handle, error) {
 		l.end(int32(h.Slot()), c, why(begun.(unix.Errno)))
 	}
 	return h, nil
+}
+
+// newStream makes a socket that is to be connected from local.
+func newStream(local netip.AddrPort, family, flags int, userTimeout, keepAlive time.Duration) (
+	int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket", err)
+	}
+	if err := setStreamOptions(fd, userTimeout, keepAlive); err != nil {
+		unix.Close(fd)
+		return -1, os.NewSyscallError("setsockopt", err)
+	}
+	if err := bindSource(fd, family, local); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // bindSource chooses the local address of a socket to be connected.

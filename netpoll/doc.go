@@ -61,8 +61,47 @@
 // Close while bytes wait that were not received makes the kernel send a RST in place of a
 // FIN (RFC 2525 section 2.17), and the peer may lose what it was sent last.
 //
+// # A connection under io_uring
+//
+// The states are the same, and "accepting" before them: a slot whose file in the table of direct
+// descriptors an accept is to fill. What differs is that the kernel has requests of a connection
+// (uconn.ops counts them), and that nothing ends before they have.
+//
+//	           | connecting             | open                    | closed, refused
+//	-----------+------------------------+-------------------------+------------------------
+//	begins by  | Connect                | accept or connect       | end: its requests are
+//	           |                        | completes               | cancelled, its file is
+//	           |                        |                         | closed
+//	requests   | connect                | one of receive, watch   | those not completed yet
+//	           |                        | (paused: for a reset;   |
+//	           |                        | silent: for bytes) or   |
+//	           |                        | none (FIN); send;       |
+//	           |                        | questions of the write  |
+//	           |                        | timer                   |
+//	receive    | –                      | Received, or held while | dropped
+//	completes  |                        | paused; FIN; again, or  |
+//	           |                        | closed by an error      |
+//	Send       | in flight until open   | copied: true; behind    | nothing, true
+//	           |                        | another, or long: in    |
+//	           |                        | flight                  |
+//	send       | –                      | the rest again; all:    | counted in n of Sent
+//	completes  |                        | Sent(nil) if not copied |
+//	write time | not running            | asks what the peer has  | cancels a copied send
+//	runs out   |                        | acknowledged; then once | that Close had left
+//	           |                        | more, or ErrWriteTimeout|
+//	ends by    | –                      | –                       | the last request: tell
+//
+// A Send is copied unless it is long, and Send is then true although the kernel gets the bytes
+// only when the turn is over: nearly always it takes them at once. Should it not, the next Send
+// is false, as with epoll. After Close a copied send goes on; Closed is told when it is through.
+//
+// A reset of a connection that has had its FIN is told by the next Send, not before.
+//
 // # Files
 //
 // A turn is epoll_linux.go; its parts are wake_linux.go, stream_linux.go, accept_linux.go,
-// connect_linux.go and wheel.go; conn_linux.go is the table of connections.
+// connect_linux.go and wheel.go; conn_linux.go is the table of connections. With uring_ before the
+// name the same files are those of io_uring; uring_bank_linux.go is a ring with its table of
+// descriptors, of which a loop has as many as its connections need. The binding to the kernel is
+// internal/uring.
 package netpoll

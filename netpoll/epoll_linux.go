@@ -5,25 +5,10 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// Config sets up a loop. The zero value is good, but accepts nothing.
-type Config struct {
-	MaxConns     int         // connections at most; 0: MaxConnsDefault
-	ArenaBytes   int         // received in one turn at most; 0: ArenaBytesDefault
-	ReceiveBytes int         // received from one connection in a turn; 0: ReceiveBytesDefault
-	Listeners    []*Listener // accepted from; the loop closes them when it stops
-	// UserTimeout and KeepAlive are for the connections made by Connect, as ListenOptions
-	// are for accepted ones.
-	UserTimeout time.Duration
-	KeepAlive   time.Duration
-	Logger      *slog.Logger // nil: silent
-}
 
 // Epoll is a Loop on epoll, level-triggered. It imitates completions: what is readable is
 // received, what is writable is sent, and the handler is told of the result.
@@ -41,12 +26,11 @@ type Epoll struct {
 	// The turn.
 	now      int64 // of this turn
 	events   []unix.EpollEvent
-	next     int   // events[next:ready] are not handled yet
-	ready    int   //
-	busy     bool  // the last turn had work: poll before sleeping
-	spin     bool  // never sleep
-	alarm    int64 // when Woken is wanted; 0: not
-	owed     bool  // a turn has to come without any event
+	next     int  // events[next:ready] are not handled yet
+	ready    int  //
+	busy     bool // the last turn had work: poll before sleeping
+	spin     bool // never sleep
+	owed     bool // a turn has to come without any event
 	arena    []byte
 	received int // bytes of arena given out in this turn
 
@@ -61,20 +45,11 @@ type Epoll struct {
 	wheel *wheel
 
 	listeners []acceptor
-	paused    int // listeners that rest
-	full      bool
+	paused    int                 // listeners that rest
 	peer      unix.RawSockaddrAny // of the connection being accepted
 	stats     Stats
 
-	// What other goroutines touch.
-	state   atomic.Uint32 // awake, asleep or notified; see wake_linux.go
-	stop    atomic.Bool   // set by Stop, read by Run after each turn
-	wakeups atomic.Uint64 // counted by whoever wakes, read by Stats
-	mu      sync.Mutex    // guards what follows
-	posted  []func()
-	spare   []func() // what posted becomes when the loop takes it; the loop's
-	eventfd int
-	over    bool // posted functions will not run any more
+	waker // what other goroutines touch
 }
 
 var _ Loop = (*Epoll)(nil)
@@ -111,37 +86,6 @@ func NewEpoll(id int, cfg Config) (*Epoll, error) {
 	return l, nil
 }
 
-// complete fills in the defaults and refuses what cannot work.
-func (cfg *Config) complete(id int) error {
-	if id < 0 || id >= loopsMax {
-		return fmt.Errorf("netpoll: loop %d: a process has loops 0 to %d", id, loopsMax-1)
-	}
-	for _, f := range []struct {
-		name               string
-		value              *int
-		preset, least, max int
-	}{
-		{"MaxConns", &cfg.MaxConns, MaxConnsDefault, 1, connsMax},
-		{"ReceiveBytes", &cfg.ReceiveBytes, ReceiveBytesDefault, 1, math.MaxInt32},
-		{"ArenaBytes", &cfg.ArenaBytes, ArenaBytesDefault, 1, math.MaxInt32},
-	} {
-		if *f.value == 0 {
-			*f.value = f.preset
-		}
-		if *f.value < f.least || *f.value > f.max {
-			return fmt.Errorf("netpoll: %s is %d: choose %d to %d", f.name, *f.value, f.least, f.max)
-		}
-	}
-	if cfg.ArenaBytes < cfg.ReceiveBytes {
-		return fmt.Errorf("netpoll: ArenaBytes is %d and holds no share of ReceiveBytes, %d: "+
-			"make it a multiple", cfg.ArenaBytes, cfg.ReceiveBytes)
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	return nil
-}
-
 // open makes the descriptors of the loop and watches its listeners.
 func (l *Epoll) open(listeners []*Listener) error {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -170,7 +114,10 @@ func (l *Epoll) open(listeners []*Listener) error {
 		return fmt.Errorf("netpoll: loop %d: %w", l.id, os.NewSyscallError("epoll_ctl", errno))
 	}
 	for _, ln := range listeners {
-		ln.epoll = epoll
+		ln.detach = func() {
+			// A copy of the descriptor in another process would keep the events coming.
+			control(epoll, unix.EPOLL_CTL_DEL, ln.fd, 0, 0, 0)
+		}
 	}
 	return nil
 }
@@ -220,22 +167,33 @@ func (l *Epoll) wait() {
 // due returns how long the loop may sleep; false is for ever.
 func (l *Epoll) due() (time.Duration, bool) {
 	due, ok := l.wheel.next(l.now)
-	if l.alarm != 0 {
-		if rest := max(0, time.Duration(l.alarm-l.now)); !ok || rest < due {
+	sooner := func(at int64) {
+		if rest := max(0, time.Duration(at-l.now)); at != 0 && (!ok || rest < due) {
 			due, ok = rest, true
 		}
 	}
-	if l.paused == 0 {
-		return due, ok
-	}
-	for i := range l.listeners {
-		if a := &l.listeners[i]; a.resume != 0 {
-			if rest := max(0, time.Duration(a.resume-l.now)); !ok || rest < due {
-				due, ok = rest, true
-			}
+	sooner(l.alarm)
+	if l.paused > 0 {
+		for i := range l.listeners {
+			sooner(l.listeners[i].resume)
 		}
 	}
 	return due, ok
+}
+
+// sleep blocks until something is ready, a timer is due or somebody wakes the loop.
+func (l *Epoll) sleep() {
+	timeout := time.Duration(-1)
+	if due, ok := l.due(); ok {
+		timeout = due
+	}
+	if !l.state.CompareAndSwap(awake, asleep) {
+		return
+	}
+	l.stats.Sleeps++
+	n := pollFor(l.epoll, l.events, timeout)
+	l.state.CompareAndSwap(asleep, awake) // or it stays notified
+	l.next, l.ready = 0, n
 }
 
 // turn is one round of the loop. What its Flush causes is told in the next one, which comes
@@ -244,7 +202,7 @@ func (l *Epoll) due() (time.Duration, bool) {
 func (l *Epoll) turn() {
 	l.stats.Turns++
 	l.busy = true
-	l.wake()
+	l.wake(l.now, l.handler)
 	l.tell()
 	l.dispatch()
 	l.expire()
@@ -295,7 +253,7 @@ func (l *Epoll) shutdown() {
 	for i := range l.listeners {
 		l.listeners[i].Close()
 	}
-	l.wake()
+	l.wake(l.now, l.handler)
 	l.tell()
 	for slot := range l.slots {
 		if c := l.at(slot); c.state == connecting || c.state == open {
@@ -303,11 +261,7 @@ func (l *Epoll) shutdown() {
 		}
 	}
 	l.tell()
-	// No more posts are taken before the last are run, or busy posters would keep it going.
-	l.mu.Lock()
-	l.over = true
-	l.mu.Unlock()
-	l.runPosted()
+	l.endPosts()
 	l.handler.Flush()
 
 	// From here on Wake finds a wake-up pending, and l.over keeps one that is on its way
@@ -323,9 +277,6 @@ func (l *Epoll) ID() int { return l.id }
 
 // Now implements Loop.
 func (l *Epoll) Now() int64 { return l.now }
-
-// WakeAt implements Loop.
-func (l *Epoll) WakeAt(at int64) { l.alarm = at }
 
 // SetBusy implements Loop.
 func (l *Epoll) SetBusy(busy bool) { l.spin = busy }

@@ -63,3 +63,55 @@ const (
 // could not see for seconds that a peer has stopped reading, nor drop what has grown old.
 // 128 KiB is 100 ms of a 10 Mbit/s path and two sends of the largest size.
 const unsentBytesMax = 128 << 10
+
+// Of loops on io_uring.
+const (
+	// uringEntries and uringCompletions are the queues of a ring: as many requests as a deep
+	// turn makes, and room for their completions beside eight times as many receives. Where
+	// they do not suffice, a turn submits in between, and the kernel keeps what is too much.
+	// The second also sets how many lists the kernel has for finding a request to cancel.
+	uringEntries     = 1 << 10
+	uringCompletions = 1 << 13
+
+	// filesPerBankMax bounds a table of direct descriptors, which the kernel allocates whole
+	// (8 bytes a place). Many connections take several rings, each entered on its own; below
+	// this number that is never necessary where RLIMIT_NOFILE allows it.
+	filesPerBankMax = 1 << 17
+
+	// acceptsInFlight is acceptsPerTurn where accepts are waiting in the kernel: what it
+	// completes at once is a turn's.
+	acceptsInFlight = acceptsPerTurn
+
+	// bufferBytes is the size of a receive buffer: the largest share of a connection in one
+	// piece, and large against the bytes at its end that are left over as a short receive.
+	bufferBytes = 64 << 10
+
+	// bufferOnceBytes is the size where the kernel uses a buffer for one receive only (before
+	// Linux 6.12): a largest TLS record, and several times as many in an arena.
+	bufferOnceBytes = 16 << 10
+
+	// quiesceMax bounds how long the end of a loop waits for requests that were cancelled,
+	// which takes microseconds. After it memory that they might use is not given back.
+	quiesceMax = 5 * time.Second
+
+	// leaveMax is how long a connection without a write timeout may take, after Close, to send
+	// what was copied. The kernel would give the same bytes minutes, in its own memory.
+	leaveMax = 10 * time.Second
+
+	// parkRound is how long a connection is silent, once to twice as long, before it is parked.
+	// Waking one up costs a microsecond, so it may be short; but a client that pings every few
+	// seconds should not be. parkSteps is the number of turns that a round is spread over: one
+	// that meets a thousand silent connections takes a millisecond.
+	parkRound = 10 * time.Second
+	parkSteps = 50
+
+	// sendCopyMax is the longest Send that is copied, and so over for the handler at once. A
+	// copy of 16 KiB takes a tenth of the time of sending it.
+	sendCopyMax = 32 << 10
+
+	// sendSlabBytes is how the memory for these copies grows, and sendBytesMax where it ends;
+	// beyond it sends are made from the handler's memory. It is what a turn sends to a
+	// thousand connections that get three packets each.
+	sendSlabBytes = 256 << 10
+	sendBytesMax  = 4 << 20
+)

@@ -14,9 +14,9 @@ import (
 // Listener is one listening socket. It belongs to the loop whose Config names it, which
 // closes it when it stops; before that, to whoever called Listen.
 type Listener struct {
-	fd    int32
-	epoll int // that watches it, -1 if none
-	addr  netip.AddrPort
+	fd     int32
+	addr   netip.AddrPort
+	detach func() // makes the loop let go of it; nil: no loop has it
 }
 
 // ListenOptions are inherited by the accepted connections.
@@ -102,7 +102,7 @@ func newListener(fd int) (*Listener, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &Listener{fd: int32(fd), epoll: -1, addr: addr}, nil
+	return &Listener{fd: int32(fd), addr: addr}, nil
 }
 
 // bound makes a socket with the options of a listener and binds it.
@@ -205,9 +205,8 @@ func (l *Listener) Close() error {
 	if l.fd < 0 {
 		return nil
 	}
-	if l.epoll >= 0 {
-		// A copy of the descriptor in another process would keep the events coming.
-		control(l.epoll, unix.EPOLL_CTL_DEL, l.fd, 0, 0, 0)
+	if l.detach != nil {
+		l.detach()
 	}
 	err := unix.Close(int(l.fd))
 	l.fd = -1

@@ -158,7 +158,9 @@ func TestListenErrors(t *testing.T) {
 }
 
 // An unspecified IPv6 address takes both; an IPv4 peer is told by its IPv4 address.
-func TestDualStack(t *testing.T) {
+func TestDualStack(t *testing.T) { eachEngine(t, testDualStack) }
+
+func testDualStack(t *testing.T) {
 	remotes := make(chan netip.AddrPort, 1)
 	p := &probe{}
 	p.accepted = func(_ Handle, _ int, remote netip.AddrPort) { remotes <- remote }
@@ -178,7 +180,9 @@ func TestDualStack(t *testing.T) {
 }
 
 // What is set on the listener is inherited by what it accepts; Connect sets the same.
-func TestOptions(t *testing.T) {
+func TestOptions(t *testing.T) { eachEngine(t, testOptions) }
+
+func testOptions(t *testing.T) {
 	opt := ListenOptions{UserTimeout: 17 * time.Second, KeepAlive: 41500 * time.Millisecond}
 	p := &probe{}
 	handles := make(chan Handle, 2)
@@ -196,7 +200,7 @@ func TestOptions(t *testing.T) {
 	})
 	for range 2 {
 		h := within(t, handles)
-		onLoop(t, p.loop, func() { checkOptions(t, int(p.loop.at(int32(h.Slot())).fd)) })
+		onLoop(t, p.loop, func() { withSocket(t, p.loop, h, func(fd int) { checkOptions(t, fd) }) })
 	}
 }
 
@@ -218,7 +222,9 @@ func checkOptions(t *testing.T, fd int) {
 }
 
 // A full table closes what comes more, says so once, and recovers.
-func TestTableFull(t *testing.T) {
+func TestTableFull(t *testing.T) { eachEngine(t, testTableFull) }
+
+func testTableFull(t *testing.T) {
 	var log lockedBuffer
 	p := &probe{}
 	handles := make(chan Handle, 10)

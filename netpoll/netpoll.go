@@ -105,10 +105,11 @@ type Loop interface {
 	// Connect begins a connection; local may be zero (any) or have port 0. What becomes
 	// of it is told by Connected. An error means no handle was taken.
 	Connect(local, remote netip.AddrPort) (Handle, error)
-	// Send gives b away. True: all of it was taken at once and b is the caller's again, no
-	// Sent follows. False: b belongs to the loop until Sent. At most one Send of a
-	// connection may be in flight; another before Sent is a programming error (panic).
-	// Errors of a Send never come from the call itself but by Sent (if false) and Closed.
+	// Send gives b away. True: all of it was taken at once, by the kernel or as a copy that will
+	// be sent even if Close follows, and b is the caller's again, no Sent follows. False: b
+	// belongs to the loop until Sent. At most one Send of a connection may be in flight; another
+	// before Sent is a programming error (panic). Errors of a Send never come from the call
+	// itself but by Sent (if false) and Closed.
 	Send(h Handle, b []byte) bool
 	// Close ends the connection: Sent with ErrClosed for what is in flight, then Closed.
 	Close(h Handle)

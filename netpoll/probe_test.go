@@ -16,7 +16,7 @@ const patience = 30 * time.Second
 // rely on: the order of the events of a connection, and one Flush a turn.
 type probe struct {
 	t    *testing.T
-	loop *Epoll
+	loop Runner
 
 	accepted  func(h Handle, listener int, remote netip.AddrPort)
 	connected func(h Handle, err error)
@@ -126,7 +126,7 @@ func makeLoop(t *testing.T, p *probe, cfg Config) netip.AddrPort {
 	if cfg.Listeners == nil {
 		cfg.Listeners = mustListen(t, "127.0.0.1:0", 1, ListenOptions{})
 	}
-	loop, err := NewEpoll(3, cfg)
+	loop, err := newLoop(t, 3, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func within[T any](t testing.TB, c <-chan T) T {
 }
 
 // onLoop runs fn on the loop and waits for it.
-func onLoop(t testing.TB, l *Epoll, fn func()) {
+func onLoop(t testing.TB, l Loop, fn func()) {
 	t.Helper()
 	done := make(chan struct{})
 	if !l.Post(func() { fn(); close(done) }) {

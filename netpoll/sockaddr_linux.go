@@ -51,6 +51,30 @@ func sockaddrOf(a netip.AddrPort) (unix.Sockaddr, int, error) {
 	return sa, unix.AF_INET6, nil
 }
 
+// rawSockaddr is the form that the kernel reads, on the heap, and its length.
+func rawSockaddr(sa unix.Sockaddr) (*unix.RawSockaddrAny, int) {
+	raw := new(unix.RawSockaddrAny)
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(raw))
+		in.Family, in.Addr = unix.AF_INET, sa.Addr
+		setPort(&in.Port, sa.Port)
+		return raw, unix.SizeofSockaddrInet4
+	case *unix.SockaddrInet6:
+		in := (*unix.RawSockaddrInet6)(unsafe.Pointer(raw))
+		in.Family, in.Addr, in.Scope_id = unix.AF_INET6, sa.Addr, sa.ZoneId
+		setPort(&in.Port, sa.Port)
+		return raw, unix.SizeofSockaddrInet6
+	}
+	return raw, 0
+}
+
+// setPort writes a port in network byte order.
+func setPort(to *uint16, port int) {
+	b := (*[2]byte)(unsafe.Pointer(to))
+	b[0], b[1] = byte(port>>8), byte(port)
+}
+
 // zoneIndex is the number of the interface that an IPv6 zone names or numbers (RFC 4007
 // section 11.2).
 func zoneIndex(zone string) (uint32, error) {

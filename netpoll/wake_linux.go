@@ -1,11 +1,28 @@
 package netpoll
 
-import "time"
+import (
+	"sync"
+	"sync/atomic"
+)
 
-// The states of Epoll.state, which settle who has to wake whom.
+// waker is how a loop is told to do something: by other goroutines, or at a time.
+type waker struct {
+	alarm int64 // when Woken is wanted; 0: not. The loop's
+
+	state   atomic.Uint32 // awake, asleep or notified
+	stop    atomic.Bool   // set by Stop, read by Run after each turn
+	wakeups atomic.Uint64 // counted by whoever wakes, read by Stats
+	mu      sync.Mutex    // guards what follows
+	posted  []func()
+	spare   []func() // what posted becomes when the loop takes it; the loop's
+	eventfd int
+	over    bool // posted functions will not run any more
+}
+
+// The states of waker.state, which settle who has to wake whom.
 //
 //	awake     the loop runs. It alone goes from here to asleep, by compare-and-swap.
-//	asleep    the loop blocks in epoll_wait or is about to. Whoever swaps this for notified
+//	asleep    the loop blocks in the kernel or is about to. Whoever swaps this for notified
 //	          owes it the write to the eventfd.
 //	notified  somebody called Wake since the loop last looked. Only the loop leaves this
 //	          state, at the start of a turn and before it calls Woken.
@@ -19,7 +36,7 @@ const (
 )
 
 // Wake implements Loop.
-func (l *Epoll) Wake() {
+func (l *waker) Wake() {
 	if l.state.Load() == notified || l.state.Swap(notified) != asleep {
 		return
 	}
@@ -34,7 +51,7 @@ func (l *Epoll) Wake() {
 }
 
 // Post implements Loop.
-func (l *Epoll) Post(fn func()) bool {
+func (l *waker) Post(fn func()) bool {
 	l.mu.Lock()
 	if l.over {
 		l.mu.Unlock()
@@ -47,44 +64,13 @@ func (l *Epoll) Post(fn func()) bool {
 }
 
 // Stop implements Loop.
-func (l *Epoll) Stop() {
+func (l *waker) Stop() {
 	l.stop.Store(true)
 	l.Wake()
 }
 
-// sleep blocks until something is ready, a timer is due or somebody wakes the loop.
-func (l *Epoll) sleep() {
-	timeout := time.Duration(-1)
-	if due, ok := l.due(); ok {
-		timeout = due
-	}
-	if !l.state.CompareAndSwap(awake, asleep) {
-		return
-	}
-	l.stats.Sleeps++
-	n := pollFor(l.epoll, l.events, timeout)
-	l.state.CompareAndSwap(asleep, awake) // or it stays notified
-	l.next, l.ready = 0, n
-}
-
-// wake does what others have asked for since the last turn, and what was asked for at this
-// time. What comes of it is told after Woken, which is the first of a turn.
-func (l *Epoll) wake() {
-	rings := l.alarm != 0 && l.now >= l.alarm
-	if rings {
-		l.alarm = 0
-	}
-	if l.state.Load() == notified {
-		l.state.Store(awake)
-		l.runPosted()
-	} else if !rings {
-		return
-	}
-	l.handler.Woken()
-}
-
 // runPosted runs the functions posted so far; what they post comes in the next turn.
-func (l *Epoll) runPosted() {
+func (l *waker) runPosted() {
 	l.mu.Lock()
 	fns := l.posted
 	l.posted = l.spare[:0]
@@ -94,4 +80,32 @@ func (l *Epoll) runPosted() {
 		fn()
 	}
 	l.spare = fns
+}
+
+// endPosts runs the last posted functions and takes no more.
+func (l *waker) endPosts() {
+	// No more are taken before the last are run, or busy posters would keep it going.
+	l.mu.Lock()
+	l.over = true
+	l.mu.Unlock()
+	l.runPosted()
+}
+
+// WakeAt implements Loop.
+func (l *waker) WakeAt(at int64) { l.alarm = at }
+
+// wake does what others have asked for since the last turn, and what was asked for at this
+// time. What comes of it is told after Woken, which is the first of a turn.
+func (l *waker) wake(now int64, handler Handler) {
+	rings := l.alarm != 0 && now >= l.alarm
+	if rings {
+		l.alarm = 0
+	}
+	if l.state.Load() == notified {
+		l.state.Store(awake)
+		l.runPosted()
+	} else if !rings {
+		return
+	}
+	handler.Woken()
 }

@@ -8,7 +8,9 @@ import (
 )
 
 // Several goroutines post while the loop falls asleep again and again: all run, in order.
-func TestPostRaces(t *testing.T) {
+func TestPostRaces(t *testing.T) { eachEngine(t, testPostRaces) }
+
+func testPostRaces(t *testing.T) {
 	const posters, posts = 6, 2000
 	p := &probe{}
 	runLoop(t, p, Config{})
@@ -42,7 +44,9 @@ func TestPostRaces(t *testing.T) {
 
 // What was published before Wake is seen by Woken, and no Wake is lost: a waker that waits
 // would wait for ever.
-func TestWakeRaces(t *testing.T) {
+func TestWakeRaces(t *testing.T) { eachEngine(t, testWakeRaces) }
+
+func testWakeRaces(t *testing.T) {
 	const wakers, wakes = 6, 2000
 	var published atomic.Int64
 	var mu sync.Mutex
@@ -85,7 +89,9 @@ func TestWakeRaces(t *testing.T) {
 
 // Posters race with the end of the loop: every Post that was true runs, no other does, and
 // a late Wake writes to no descriptor that is not the loop's.
-func TestPostWhileStopping(t *testing.T) {
+func TestPostWhileStopping(t *testing.T) { eachEngine(t, testPostWhileStopping) }
+
+func testPostWhileStopping(t *testing.T) {
 	for range 20 {
 		p := &probe{}
 		makeLoop(t, p, Config{})
@@ -116,7 +122,9 @@ func TestPostWhileStopping(t *testing.T) {
 }
 
 // Posted functions come before Woken, and functions they post in the next turn.
-func TestPostOrder(t *testing.T) {
+func TestPostOrder(t *testing.T) { eachEngine(t, testPostOrder) }
+
+func testPostOrder(t *testing.T) {
 	p := &probe{}
 	makeLoop(t, p, Config{})
 	events := make(chan string, 10)
@@ -135,7 +143,9 @@ func TestPostOrder(t *testing.T) {
 }
 
 // A Stop before Run ends it at once, and frees what the loop holds.
-func TestStopBeforeRun(t *testing.T) {
+func TestStopBeforeRun(t *testing.T) { eachEngine(t, testStopBeforeRun) }
+
+func testStopBeforeRun(t *testing.T) {
 	p := &probe{}
 	makeLoop(t, p, Config{})
 	ran := false

@@ -35,7 +35,9 @@ func TestConnectionCap(t *testing.T) {
 }
 
 // TestAcceptLimit: connections beyond the rate are closed at once; those that are there stay.
-func TestAcceptLimit(t *testing.T) {
+func TestAcceptLimit(t *testing.T) { onEngines(t, testAcceptLimit) }
+
+func testAcceptLimit(t *testing.T) {
 	r := startLive(t, true, Config{AcceptsPerSecond: 1e-6, AcceptBurst: 3})
 	others := r.bystand(t)
 	r.login(t, 1)
@@ -46,7 +48,9 @@ func TestAcceptLimit(t *testing.T) {
 }
 
 // TestHandshakeCap: while as many handshakes as may be are in flight, another is refused.
-func TestHandshakeCap(t *testing.T) {
+func TestHandshakeCap(t *testing.T) { onEngines(t, testHandshakeCap) }
+
+func testHandshakeCap(t *testing.T) {
 	r := startLive(t, true, Config{MaxHandshakes: 2})
 	others := r.bystand(t)
 	var waiting []net.Conn
@@ -128,7 +132,9 @@ func TestHTTPCap(t *testing.T) {
 
 // TestHTTPServerGone: when the HTTP server takes no connections any more, as in a shutdown,
 // requests are refused and the loops go on.
-func TestHTTPServerGone(t *testing.T) {
+func TestHTTPServerGone(t *testing.T) { onEngines(t, testHTTPServerGone) }
+
+func testHTTPServerGone(t *testing.T) {
 	r := startLive(t, false, Config{MaxHTTP: 1})
 	others := r.bystand(t)
 	r.http.Shutdown(t.Context())
@@ -184,7 +190,9 @@ func TestSameKeyTwice(t *testing.T) {
 
 // TestShutdownInHandshakes: connections at every stage before the login end with the relay,
 // and so do the coroutines of their handshakes, which startLive checks.
-func TestShutdownInHandshakes(t *testing.T) {
+func TestShutdownInHandshakes(t *testing.T) { onEngines(t, testShutdownInHandshakes) }
+
+func testShutdownInHandshakes(t *testing.T) {
 	r := startLive(t, true, Config{Workers: 1})
 	hello := clientHello()
 	r.submit(func() { time.Sleep(20 * time.Millisecond) }) // so that some are still queued

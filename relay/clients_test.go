@@ -67,7 +67,9 @@ func TestClients(t *testing.T) {
 
 // TestClientsInParts: a table of several parts is walked whole, and the walk can end early and
 // does at a relay that has stopped.
-func TestClientsInParts(t *testing.T) {
+func TestClientsInParts(t *testing.T) { onEngines(t, testClientsInParts) }
+
+func testClientsInParts(t *testing.T) {
 	d := &loopDouble{}
 	s := New(Config{Submit: func(func()) {}})
 	t.Cleanup(s.Close)

@@ -19,14 +19,16 @@ import (
 	"derpd/relay/derp"
 )
 
-// overBoth runs a test over TLS and over plain TCP.
+// overBoth runs a test over TLS and over plain TCP, on every engine.
 func overBoth(t *testing.T, run func(t *testing.T, secure bool)) {
 	for _, secure := range []bool{true, false} {
 		name := "plain"
 		if secure {
 			name = "tls"
 		}
-		t.Run(name, func(t *testing.T) { run(t, secure) })
+		t.Run(name, func(t *testing.T) {
+			onEngines(t, func(t *testing.T) { run(t, secure) })
+		})
 	}
 }
 
@@ -63,7 +65,9 @@ func tlsRecord(kind byte, body []byte) []byte {
 	return append([]byte{kind, 3, 1, byte(len(body) >> 8), byte(len(body))}, body...)
 }
 
-func TestGarbageInsteadOfTLS(t *testing.T) {
+func TestGarbageInsteadOfTLS(t *testing.T) { onEngines(t, testGarbageInsteadOfTLS) }
+
+func testGarbageInsteadOfTLS(t *testing.T) {
 	r := startLive(t, true, Config{})
 	others := r.bystand(t)
 	for _, tc := range []struct {
@@ -385,7 +389,9 @@ func (c *corrupter) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-func TestBadRecords(t *testing.T) {
+func TestBadRecords(t *testing.T) { onEngines(t, testBadRecords) }
+
+func testBadRecords(t *testing.T) {
 	r := startLive(t, true, Config{})
 	others := r.bystand(t)
 	t.Run("wrong tag", func(t *testing.T) {

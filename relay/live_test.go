@@ -36,7 +36,7 @@ type liveRelay struct {
 	*Server
 	addr   string
 	secure bool
-	loops  []*netpoll.Epoll
+	loops  []netpoll.Runner
 	ended  chan error
 	once   sync.Once
 }
@@ -55,6 +55,24 @@ var liveCert = sync.OnceValue(func() tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 })
+
+// onEngines runs a test on every engine of netpoll that this machine allows.
+func onEngines(t *testing.T, run func(t *testing.T)) {
+	t.Run(string(netpoll.EngineEpoll), run)
+	if err := netpoll.ProbeURing(); err != nil {
+		t.Log("without io_uring: ", err)
+		return
+	}
+	t.Run(string(netpoll.EngineURing), run)
+}
+
+// engineOf is what the subtest of onEngines runs on.
+func engineOf(t *testing.T) netpoll.Engine {
+	if strings.Contains(t.Name(), "/"+string(netpoll.EngineURing)) {
+		return netpoll.EngineURing
+	}
+	return netpoll.EngineEpoll
+}
 
 // startLive starts a relay with two loops on loopback. It ends with the test, which fails if
 // goroutines of it remain.
@@ -82,7 +100,7 @@ func startLive(t *testing.T, secure bool, cfg Config) *liveRelay {
 		ended: make(chan error, loops)}
 	var handlers []netpoll.Handler
 	for i := range loops {
-		l, err := netpoll.NewEpoll(i, netpoll.Config{Listeners: lns[i : i+1]})
+		l, err := engineOf(t).New(i, netpoll.Config{Listeners: lns[i : i+1]})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -81,7 +81,9 @@ func TestMeshPeerFrames(t *testing.T) {
 }
 
 // TestMeshPeerExempt: neither the admission check nor the rate of clients is for mesh peers.
-func TestMeshPeerExempt(t *testing.T) {
+func TestMeshPeerExempt(t *testing.T) { onEngines(t, testMeshPeerExempt) }
+
+func testMeshPeerExempt(t *testing.T) {
 	key := derp.MeshKey(bytes.Repeat([]byte{7}, 32))
 	check, err := admit.New(admit.Config{DisallowAppNames: []string{"meshed"}})
 	if err != nil {

@@ -85,7 +85,9 @@ func newGate(t *testing.T, pieces int) *gate {
 
 // TestMuchBehindTheLogin: a client that sends a megabyte right behind its handshake and its
 // login is held back while a worker is awaited; nothing is lost.
-func TestMuchBehindTheLogin(t *testing.T) {
+func TestMuchBehindTheLogin(t *testing.T) { onEngines(t, testMuchBehindTheLogin) }
+
+func testMuchBehindTheLogin(t *testing.T) {
 	for name, tc := range map[string]struct {
 		secure bool
 		pieces int // of work that are done at once

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strconv"
 	"time"
+
+	"derpd/netpoll"
 )
 
 // presets applies what -dev and -demo imply, where no flag says otherwise.
@@ -88,6 +90,11 @@ func (c *config) checkNumbers() error {
 	if !(c.acceptLimit > 0) { // NaN neither
 		return fmt.Errorf("-accept-connection-limit %v: use a number above 0, or +Inf for no limit",
 			c.acceptLimit)
+	}
+	switch c.engine {
+	case engineAuto, string(netpoll.EngineEpoll), string(netpoll.EngineURing):
+	default:
+		return fmt.Errorf("-engine %q: use auto, epoll or io_uring", c.engine)
 	}
 	if c.loops == 0 {
 		c.loops = runtime.NumCPU()

@@ -42,6 +42,7 @@ type config struct {
 
 	keepAlive, userTimeout, writeTimeout time.Duration
 
+	engine                                 string
 	loops, workers                         int
 	maxConnections, maxHandshakes, maxHTTP int
 	preLoginBudget, queueBudget            int64
@@ -99,6 +100,8 @@ func parseFlags(args []string) (*config, error) {
 	fs.DurationVar(&c.writeTimeout, "tcp-write-timeout", 2*time.Second, "how long a client may "+
 		"take nothing before it is cut; 0 is for ever")
 
+	fs.StringVar(&c.engine, "engine", engineAuto, "what the event loops run on: io_uring, epoll, or "+
+		"auto for io_uring where the kernel allows it")
 	fs.IntVar(&c.loops, "loops", 0, "event loops; 0 is one for each CPU")
 	fs.IntVar(&c.workers, "workers", 0, "goroutines for handshakes and logins; 0 is one for "+
 		"each CPU")

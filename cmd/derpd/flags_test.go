@@ -42,6 +42,8 @@ func TestFlagValues(t *testing.T) {
 		{"", func(c *config) any { return []int64{c.preLoginBudget, c.queueBudget} },
 			[]int64{16 << 20, 1 << 30}},
 		{"", func(c *config) any { return c.level }, slog.LevelInfo},
+		{"", func(c *config) any { return c.engine }, "auto"},
+		{"-engine epoll", func(c *config) any { return c.engine }, "epoll"},
 
 		{"-a=:3340", func(c *config) any { return c.addr }, netip.MustParseAddrPort("[::]:3340")},
 		{"-a 127.0.0.1:8443", func(c *config) any { return c.addr },
@@ -149,6 +151,7 @@ func TestBadFlagValues(t *testing.T) {
 		{"-max-handshakes=-5", []string{"-max-handshakes", "-5", "1 to"}},
 		{"-max-http=0", []string{"-max-http", "0", "1 to"}},
 		{"-pre-login-budget=5", []string{"-pre-login-budget", "5", "1048576"}},
+		{"-engine=kqueue", []string{"-engine", "kqueue", "auto, epoll or io_uring"}},
 		{"-queue-budget=0", []string{"-queue-budget", "0", "1048576"}},
 		{"-verify-cache=-1s", []string{"-verify-cache", "-1s"}},
 		{"-accept-connection-limit=-1", []string{"-accept-connection-limit", "-1"}},

@@ -33,6 +33,11 @@ const asProgram = "RUN_AS_DERPD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		if os.Getenv(withoutURing) != "" {
+			if err := forbidURing(); err != nil {
+				panic(err)
+			}
+		}
 		main()
 	}
 	os.Exit(m.Run())
@@ -100,7 +105,7 @@ func TestHelpFlag(t *testing.T) {
 			}
 		}
 		for _, name := range []string{"demo", "loops", "workers", "max-connections",
-			"max-handshakes", "max-http", "pre-login-budget", "queue-budget", "status",
+			"max-handshakes", "max-http", "pre-login-budget", "queue-budget", "engine", "status",
 			"log-level", "config"} {
 			if !listed[name] {
 				t.Errorf("%s does not list -%s", flag, name)

@@ -32,21 +32,22 @@ const shutdownMax = 3 * time.Second
 
 // server is everything that runs, in the order in which it is stopped.
 type server struct {
-	cfg   *config
-	log   *slog.Logger
-	lns   []*netpoll.Listener
-	stun  *stun.Server
-	plain net.Listener // port 80
-	certs certSource   // nil: plain TCP
-	store *certs.Store // one of these two, or neither
-	auto  *certs.Auto
-	admit *admit.Checker // nil: everyone may log in
-	rate  ratelimit.Limits
-	dns   *bootstrap.Service
-	key   derp.PrivateKey
-	mesh  relay.Mesh
-	relay *relay.Server
-	loops []*netpoll.Epoll
+	cfg    *config
+	log    *slog.Logger
+	lns    []*netpoll.Listener
+	stun   *stun.Server
+	plain  net.Listener // port 80
+	certs  certSource   // nil: plain TCP
+	store  *certs.Store // one of these two, or neither
+	auto   *certs.Auto
+	admit  *admit.Checker // nil: everyone may log in
+	rate   ratelimit.Limits
+	dns    *bootstrap.Service
+	key    derp.PrivateKey
+	mesh   relay.Mesh
+	relay  *relay.Server
+	engine netpoll.Engine
+	loops  []netpoll.Runner
 }
 
 // run serves until ctx ends. Nothing is written to disk before every address is bound and
@@ -60,6 +61,9 @@ func run(ctx context.Context, c *config) error {
 		return err
 	}
 	if err := s.access(); err != nil {
+		return err
+	}
+	if s.engine, err = s.chooseEngine(); err != nil {
 		return err
 	}
 	if err := s.listen(); err != nil {
@@ -148,7 +152,7 @@ func (s *server) build() error {
 	s.relay = relay.New(rc)
 	s.relay.SetRate(s.rate)
 	for i := range c.loops {
-		loop, err := netpoll.NewEpoll(i, netpoll.Config{
+		loop, err := s.engine.New(i, netpoll.Config{
 			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
 			Logger: s.log,
 		})

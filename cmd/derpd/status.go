@@ -23,8 +23,8 @@ func (s *server) announce() {
 	if s.stun != nil {
 		stun = "STUN on " + s.stun.Addr().String()
 	}
-	fmt.Printf("derpd %s serves %s on %v, %s, %d loops, key %v\n", version(), what, at, stun,
-		len(s.loops), s.key.Public())
+	fmt.Printf("derpd %s serves %s on %v, %s, %d %s loops, key %v\n", version(), what, at, stun,
+		len(s.loops), s.engine, s.key.Public())
 	if s.cfg.demo {
 		fmt.Println("region for a DERP map (tailnet policy or Headscale):")
 		fmt.Println(s.region(at.Port()))

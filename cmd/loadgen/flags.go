@@ -10,6 +10,7 @@ import (
 
 	"derpd/loadgen"
 	"derpd/loadgen/workloads"
+	"derpd/netpoll"
 )
 
 // jobFlags are the flags of all commands that log clients in.
@@ -22,6 +23,7 @@ type jobFlags struct {
 	ahead     int64
 	processes int
 	busy      string
+	engine    string
 }
 
 const (
@@ -70,8 +72,10 @@ func (f *jobFlags) declareEngine(fs *flag.FlagSet) {
 		"from; default: any, or many of 127.0.0.0/8 for a relay on loopback")
 	fs.Uint64Var(&f.options.Seed, "seed", 1, "of keys, schedules and contents")
 	fs.IntVar(&f.options.Loops, "loops", 0, "event loops; 0 is one for each processor but one")
-	fs.IntVar(&f.processes, "processes", 0, "processes to hold the clients; 0 is as many as the "+
-		"limit of open files asks for")
+	fs.StringVar(&f.engine, "engine", auto, "what loops run on: epoll; io_uring, which holds more "+
+		"connections than a process may open files; or auto: io_uring only for that")
+	fs.IntVar(&f.processes, "processes", 0, "processes to hold the clients; 0 is one, or without "+
+		"io_uring as many as the limit of open files asks for")
 	fs.IntVar(&f.options.LoginsAt, "logins-at-once", 64, "logins in flight, of each process")
 	fs.Float64Var(&f.options.PerSec, "ramp", 0, "logins begun a `second`; 0 is as fast as they go")
 	fs.DurationVar(&f.options.LoginFor, "login-timeout", 10*time.Second, "of one login")
@@ -132,6 +136,9 @@ func (f *jobFlags) job(w loadgen.Workload) (loadgen.Job, error) {
 	case f.options.Loops < 0 || f.options.Loops > 256 || f.processes < 0:
 		return loadgen.Job{}, misuse("-loops %d, -processes %d: choose 0 to 256 loops and no "+
 			"negative number of processes", f.options.Loops, f.processes)
+	case f.engine != auto && f.engine != string(netpoll.EngineEpoll) &&
+		f.engine != string(netpoll.EngineURing):
+		return loadgen.Job{}, misuse("-engine %q is none of auto, epoll and io_uring", f.engine)
 	case f.busy != auto && f.busy != on && f.busy != off:
 		return loadgen.Job{}, misuse("-busy %q is none of auto, on and off", f.busy)
 	case f.options.FastLog != auto && f.options.FastLog != off:

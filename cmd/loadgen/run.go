@@ -147,7 +147,7 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 			job.Workload.Groups[i].Arrival = o.arrival
 		}
 	}
-	if _, _, err := o.parts(&job); err != nil {
+	if _, err := o.shape(w.Clients()); err != nil {
 		return err
 	}
 	for i := range steps {
@@ -323,11 +323,11 @@ func (o *runOptions) deliver(c *console, r *report.Report, more ...report.Sectio
 
 // describe says what would be run.
 func (o *runOptions) describe(c *console, job *loadgen.Job, steps []loadgen.Step) error {
-	n, why, err := o.parts(job)
+	w := &job.Workload
+	shape, err := o.shape(w.Clients())
 	if err != nil {
 		return err
 	}
-	w := &job.Workload
 	fmt.Fprintf(c.out, "workload %s: %d clients, %d of them silent\n", w.Name, w.Clients(), w.Idle)
 	for i := range w.Groups {
 		g := &w.Groups[i]
@@ -347,8 +347,8 @@ func (o *runOptions) describe(c *console, job *loadgen.Job, steps []loadgen.Step
 		fmt.Fprintf(c.out, "relay %v: host %q, plain %t, metrics %s, process %s\n", t.Addr, t.Host,
 			t.Plain, orNone(t.Varz), orNone(fmt.Sprint(t.PID)))
 	}
-	if n > 1 {
-		fmt.Fprintf(c.out, "%d processes: %s\n", n, why)
+	if shape.why != "" {
+		fmt.Fprintf(c.out, "%s in %d processes: %s\n", shape.engine, shape.parts, shape.why)
 	}
 	for i, s := range steps {
 		fmt.Fprintf(c.out, "step %d: %.0f packets/s for %v after %v, at most %v to drain, polling "+

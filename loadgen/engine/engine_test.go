@@ -9,6 +9,7 @@ import (
 
 	"derpd/loadgen"
 	"derpd/loadgen/internal/reference"
+	"derpd/netpoll"
 )
 
 // fleet is an engine against a reference server, with 5 pairs unless a test says otherwise.
@@ -212,9 +213,20 @@ func TestWrongPacketsAreSeen(t *testing.T) {
 
 // TestTwoLoops: pairs with an end on each loop.
 func TestTwoLoops(t *testing.T) {
-	t.Parallel()
+	for _, kind := range []netpoll.Engine{netpoll.EngineEpoll, netpoll.EngineURing} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			if err := netpoll.ProbeURing(); kind == netpoll.EngineURing && err != nil {
+				t.Skip(err)
+			}
+			twoLoops(t, kind)
+		})
+	}
+}
+
+func twoLoops(t *testing.T, kind netpoll.Engine) {
 	f := newFleet(t, reference.Start(t, reference.Options{TLS: true}), func(j *loadgen.Job) {
-		j.Options.Loops = 2
+		j.Options.Loops, j.Options.Engine = 2, string(kind)
 		g := &j.Workload.Groups[0]
 		g.Senders, g.BothWays = 7, true
 		g.Arrival = loadgen.Arrival{Kind: loadgen.Poisson}

@@ -12,7 +12,7 @@ import (
 type loop struct {
 	e    *Engine
 	id   int
-	poll *netpoll.Epoll
+	poll netpoll.Runner
 	own  []int32 // its clients, by index in Engine.clients
 	at   []int32 // client of a slot, plus 1
 
@@ -77,8 +77,11 @@ type retry struct {
 }
 
 func newLoop(e *Engine, id int) (*loop, error) {
-	poll, err := netpoll.NewEpoll(id, netpoll.Config{
-		ArenaBytes: arenaBytes, ReceiveBytes: receiveBytes})
+	kind := netpoll.Engine(e.opt.Engine)
+	if kind == "" {
+		kind = netpoll.EngineEpoll
+	}
+	poll, err := kind.New(id, netpoll.Config{ArenaBytes: arenaBytes, ReceiveBytes: receiveBytes})
 	if err != nil {
 		return nil, err
 	}

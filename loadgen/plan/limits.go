@@ -48,6 +48,10 @@ const (
 	kneeRatio  = 1.08
 	// votesFew is the budget below which a single step decides.
 	votesFew = 30 * time.Second
+	// spareMin is the share of its time that the generator has to have to spare at a rate that is
+	// planned with: with less, what it measures is itself.
+	spareMin = 0.15
+
 	// disturbedMin is the share of all processors that others have to use in a step for its
 	// failure to be pardoned; interrupts that nobody is charged for stay below it.
 	disturbedMin = 0.2

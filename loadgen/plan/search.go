@@ -14,7 +14,7 @@ type outcome int
 const (
 	fails   outcome = iota
 	passes          //
-	limited         // the generator was the limit, so the relay cannot be judged
+	limited         // it failed, but the generator was the limit, so the relay cannot be judged
 )
 
 // question is asked of each rate: how a step answers it, and how many equal answers decide.
@@ -30,25 +30,26 @@ func (r *run) throughput() question {
 		switch {
 		case row.Lost != "":
 			return fails
+		case row.Carried: // also if the generator had no more to give
+			return passes
 		case row.Limited != "":
 			return limited
-		case row.Carried:
-			return passes
 		}
 		return fails
 	}, 1, r.votes()}
 }
 
-// latency: luck goes both ways, so two of three steps decide.
+// latency: luck goes both ways, so two of three steps decide. Where the generator has hardly a
+// moment to spare, it takes little to be late, and what passes now will not the next time.
 func (r *run) latency() question {
 	return question{Latency, func(row *Row) outcome {
 		switch {
 		case row.Lost != "":
 			return fails
-		case row.Limited != "":
-			return limited
-		case row.Within:
+		case row.Within && row.Idle >= spareMin:
 			return passes
+		case row.Within || row.Limited != "":
+			return limited
 		}
 		return fails
 	}, r.votes(), r.votes()}

@@ -15,32 +15,40 @@ func asked(rows ...Row) *run {
 		Goal: Goal{P99: 5 * time.Millisecond}}}
 }
 
-func ok(rate float64) Row { return Row{Rate: rate, Carried: true, Within: true} }
+func ok(rate float64) Row {
+	return Row{Rate: rate, Carried: true, Within: true, Idle: 0.5}
+}
 
 func bad(rate float64) Row { return Row{Rate: rate} }
 
 func TestBracket(t *testing.T) {
 	disturbed := bad(200)
 	disturbed.Interference = host.Interference{Steal: 0.1, Other: 0.2}
-	busy := ok(200)
+	busy := bad(200)
 	busy.Limited = "its loops were never idle"
+	spent := ok(200) // nothing was left to the generator, and yet the relay delivered in time
+	spent.Idle = 0
+	late := ok(200) // the generator wrote late, but not by so much that the bound was missed
+	late.Limited = "1 % of the packets were written 3ms late"
 	for name, c := range map[string]struct {
 		rows      []Row
 		low, high float64
 	}{
-		"nothing":          {nil, 0, 0},
-		"only failures":    {[]Row{bad(200), bad(100)}, 0, 100},
-		"only passes":      {[]Row{ok(100), ok(200)}, 200, 0},
-		"between":          {[]Row{ok(100), bad(400), ok(200)}, 200, 400},
-		"one bad below":    {[]Row{bad(100), ok(200), bad(400)}, 200, 400},
-		"luck":             {[]Row{ok(100), bad(200), bad(200), ok(400)}, 100, 200},
-		"no luck":          {[]Row{ok(100), bad(200), bad(200), ok(400), ok(400)}, 400, 0},
-		"two of three":     {[]Row{ok(100), bad(200), ok(200), ok(200)}, 200, 0},
-		"one of three":     {[]Row{ok(100), bad(200), ok(200), bad(200)}, 100, 200},
-		"one of two":       {[]Row{ok(100), bad(200), ok(200)}, 100, 200},
-		"disturbed":        {[]Row{disturbed, disturbed, ok(200), bad(400)}, 200, 400},
-		"always disturbed": {[]Row{ok(100), disturbed, disturbed, disturbed, disturbed}, 100, 200},
-		"limited":          {[]Row{ok(100), busy, busy}, 100, 200},
+		"nothing":            {nil, 0, 0},
+		"only failures":      {[]Row{bad(200), bad(100)}, 0, 100},
+		"only passes":        {[]Row{ok(100), ok(200)}, 200, 0},
+		"between":            {[]Row{ok(100), bad(400), ok(200)}, 200, 400},
+		"one bad below":      {[]Row{bad(100), ok(200), bad(400)}, 200, 400},
+		"luck":               {[]Row{ok(100), bad(200), bad(200), ok(400)}, 100, 200},
+		"no luck":            {[]Row{ok(100), bad(200), bad(200), ok(400), ok(400)}, 400, 0},
+		"two of three":       {[]Row{ok(100), bad(200), ok(200), ok(200)}, 200, 0},
+		"one of three":       {[]Row{ok(100), bad(200), ok(200), bad(200)}, 100, 200},
+		"one of two":         {[]Row{ok(100), bad(200), ok(200)}, 100, 200},
+		"disturbed":          {[]Row{disturbed, disturbed, ok(200), bad(400)}, 200, 400},
+		"always disturbed":   {[]Row{ok(100), disturbed, disturbed, disturbed, disturbed}, 100, 200},
+		"limited":            {[]Row{ok(100), busy, busy}, 100, 200},
+		"held, late a bit":   {[]Row{ok(100), late, late}, 200, 0},
+		"held, not to spare": {[]Row{ok(100), spent, spent}, 100, 200},
 	} {
 		r := asked(c.rows...)
 		if low, high := r.bracket(r.latency()); low != c.low || high != c.high {

@@ -46,7 +46,7 @@ func (r *run) verify(ctx context.Context) {
 			}
 			return
 		}
-		held := row.Within && row.Limited == ""
+		held := row.Within
 		if held {
 			p.Verified, p.VerifiedFor = true, row.Window
 		}
@@ -139,7 +139,7 @@ func (r *run) spread() float64 {
 		}
 		var logs []float64
 		for _, row := range r.at(rate, rate) {
-			if row.Carried && row.P99 > 0 && row.Limited == "" {
+			if row.Carried && row.P99 > 0 {
 				logs = append(logs, math.Log(row.P99.Seconds()))
 			}
 		}

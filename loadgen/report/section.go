@@ -133,7 +133,7 @@ func rampSection(ramp *loadgen.RampResult) Section {
 		s.Tables = append(s.Tables, relayRamp(ramp))
 	}
 	if ramp.Why != "" {
-		s.Notes = append(s.Notes, "several processes: "+ramp.Why)
+		s.Notes = append(s.Notes, processes(ramp.Processes)+": "+ramp.Why)
 	}
 	if ramp.Partial {
 		s.Notes = append(s.Notes, "Interrupted before all were in.")
@@ -143,6 +143,13 @@ func rampSection(ramp *loadgen.RampResult) Section {
 		s.Charts = append(s.Charts, *chart)
 	}
 	return s
+}
+
+func processes(n int) string {
+	if n == 1 {
+		return "one process"
+	}
+	return units.Count(n) + " processes"
 }
 
 // relayRamp tells what the clients cost the relays. Kernel memory is of both ends of a connection,

@@ -1,0 +1,29 @@
+package netpoll_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"derpd/netpoll"
+	"derpd/netpoll/looptest"
+)
+
+// A loop on io_uring keeps the contract although queues overflow, buffers run out, a connection
+// or two fill a table, and the kernel is one that has to be asked for each receive.
+func TestScantURingKeepsTheContract(t *testing.T) {
+	if err := netpoll.ProbeURing(); err != nil {
+		t.Skip(err)
+	}
+	looptest.TestContract(t, func(t *testing.T) looptest.Rig {
+		listeners, err := netpoll.Listen(netip.MustParseAddrPort("127.0.0.1:0"), 1,
+			netpoll.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loop, err := netpoll.NewScant(5, netpoll.Config{Listeners: listeners})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return looptest.NewSockets(t, loop, listeners[0].Addr(), loop.Run)
+	})
+}

@@ -1,0 +1,27 @@
+package looptest_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"derpd/netpoll"
+	"derpd/netpoll/looptest"
+)
+
+func TestURingKeepsTheContract(t *testing.T) {
+	if err := netpoll.ProbeURing(); err != nil {
+		t.Skip(err)
+	}
+	looptest.TestContract(t, func(t *testing.T) looptest.Rig {
+		listeners, err := netpoll.Listen(netip.MustParseAddrPort("127.0.0.1:0"), 1,
+			netpoll.ListenOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loop, err := netpoll.NewURing(5, netpoll.Config{Listeners: listeners})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return looptest.NewSockets(t, loop, listeners[0].Addr(), loop.Run)
+	})
+}

@@ -1,0 +1,302 @@
+package netpoll
+
+import (
+	"math"
+	"time"
+
+	"derpd/netpoll/internal/uring"
+)
+
+// A Send is copied and is over for the handler, or, if it is long, or something is under way
+// already, it stays the handler's buffer until Sent. Copied bytes are under way until the kernel
+// has taken them, which it nearly always has when the turn's submission returns. So Send tells
+// what it would tell with a plain system call: false means that the peer holds things up. And as
+// with a system call, what it has taken still leaves when the handler closes the connection.
+
+// passage is what is under way from a connection to the kernel.
+type passage struct {
+	b     []byte // with the kernel: a part of chunk, or the handler's
+	chunk []byte // of URing.copies; nil: b is the handler's
+	next  []byte // the handler's, waiting behind a chunk
+	taken int    // bytes of b
+	// queued is the number of bytes in the kernel, not acknowledged, when the write timer was
+	// started; -1 until the kernel has answered.
+	queued   int
+	sqe      *uring.SQE
+	number   uint32 // of sqe
+	passed   bool   // a completion is there, but has not been handled
+	blocked  bool   // the kernel did not take b at once
+	checking bool   // the kernel is asked whether the peer has taken anything
+}
+
+// Send implements Loop.
+func (l *URing) Send(h Handle, b []byte) bool {
+	slot, c := l.find(h)
+	if c == nil || len(b) == 0 {
+		return true
+	}
+	if c.send != 0 {
+		return l.sendBehind(slot, &l.sends[c.send-1], b)
+	}
+	p := l.launch(c)
+	p.b = b
+	if c.state != open {
+		return false // connected submits it
+	}
+	if chunk := l.copies.get(len(b)); chunk != nil {
+		p.chunk = chunk
+		p.b = chunk[:copy(chunk, b)]
+	}
+	l.submitSend(slot, c, p)
+	l.asked = append(l.asked, slot)
+	return p.chunk != nil
+}
+
+// sendBehind is Send while something is under way.
+func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
+	if p.chunk == nil || p.next != nil {
+		panic("netpoll: Send before Sent of the last one")
+	}
+	have := len(p.b)
+	if bank, _ := l.bank(slot); p.sqe != nil && have+len(b) <= len(p.chunk) &&
+		!bank.ring.Submitted(p.number) {
+		p.b = p.chunk[:have+copy(p.chunk[have:], b)]
+		p.sqe.Extend(len(b))
+		return true
+	}
+	p.next = b
+	return false
+}
+
+// submitSend asks the kernel to take the rest of p.b.
+func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
+	b, file := l.bank(slot)
+	ring := l.room(b)
+	p.number = ring.Given()
+	p.sqe = ring.Send(file, p.b[p.taken:], p.chunk != nil, userData(kindSend, slot, c.generation))
+	p.passed = false
+	b.expects = true
+	l.expect(c)
+	l.stats.Sends++
+}
+
+// sent handles the completion of a send.
+func (l *URing) sent(slot int32, c *uconn, res int32) {
+	p := &l.sends[c.send-1]
+	if res < 0 {
+		l.end(slot, c, why(-res))
+		return
+	}
+	l.stats.SendBytes += uint64(res)
+	p.taken += int(res)
+	if p.taken < len(p.b) {
+		l.submitSend(slot, c, p)
+		l.block(slot, c, p)
+		return
+	}
+	if p.blocked {
+		l.wheel.stop(slot*timersPerConn + timerWrite)
+	}
+	if p.chunk == nil {
+		b := p.b
+		l.land(c)
+		l.handler.Sent(MakeHandle(l.id, int(slot), c.generation), b, len(b), nil)
+		return
+	}
+	next, blocked := p.next, p.blocked
+	l.land(c)
+	if next != nil {
+		p = l.launch(c)
+		p.b = next
+		l.submitSend(slot, c, p)
+		l.asked = append(l.asked, slot)
+		if blocked { // the same hold-up goes on
+			p.blocked = true
+			l.startWriteTimer(slot, c, p)
+		}
+	}
+}
+
+// settle looks through the completions after a submission: copied sends that are through are
+// done with, without a turn, and before a handler method could find them under way; and for those
+// that are not through, the time of their peers begins.
+func (l *URing) settle() {
+	if len(l.asked) == 0 {
+		return
+	}
+	for _, b := range l.banks {
+		b.ring.Each(func(cqe *uring.CQE) bool {
+			if cqe.UserData>>56 == kindSend && l.settled(cqe) {
+				cqe.UserData = kindNone
+			}
+			return true
+		})
+		b.ring.Skip(kindNone)
+	}
+	later := l.asked[:0]
+	for _, slot := range l.asked {
+		c := l.at(slot)
+		if c.send == 0 || c.state != open {
+			continue
+		}
+		p := &l.sends[c.send-1]
+		b, _ := l.bank(slot)
+		switch {
+		case !b.ring.Submitted(p.number):
+			later = append(later, slot)
+		case !p.blocked && !p.passed:
+			l.block(slot, c, p)
+		}
+	}
+	l.asked = later
+}
+
+// settled handles the completion of a send if it is one that no handler waits for.
+func (l *URing) settled(cqe *uring.CQE) bool {
+	slot := int32(cqe.UserData >> 32 & 0xffffff)
+	c := l.at(slot)
+	if c.generation != uint32(cqe.UserData) || c.state != open || c.send == 0 {
+		return false
+	}
+	p := &l.sends[c.send-1]
+	if p.chunk == nil || p.next != nil || int(cqe.Res) != len(p.b)-p.taken {
+		p.passed = true
+		return false
+	}
+	l.stats.SendBytes += uint64(cqe.Res)
+	if p.blocked {
+		l.wheel.stop(slot*timersPerConn + timerWrite)
+	}
+	l.land(c)
+	c.ops--
+	l.ops--
+	return true
+}
+
+// block notes that the peer holds up a send, from which the write timeout counts.
+func (l *URing) block(slot int32, c *uconn, p *passage) {
+	if !p.blocked {
+		p.blocked = true
+		l.stats.SendBlocked++
+	}
+	l.startWriteTimer(slot, c, p)
+}
+
+// startWriteTimer begins the wait for the next progress of a send.
+func (l *URing) startWriteTimer(slot int32, c *uconn, p *passage) {
+	if c.writeTimeout == 0 {
+		return
+	}
+	p.queued = -1
+	p.checking = false
+	l.askUnsent(slot, c, kindQueued)
+	d := time.Duration(c.writeTimeout) * time.Millisecond
+	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
+}
+
+// askUnsent asks how many bytes the peer has not acknowledged.
+func (l *URing) askUnsent(slot int32, c *uconn, kind uint8) {
+	b, file := l.bank(slot)
+	l.room(b).Unsent(file, userData(kind, slot, c.generation))
+	b.expects = true
+	l.expect(c)
+}
+
+// queued notes the unacknowledged bytes at the beginning of a write timeout.
+func (l *URing) queued(c *uconn, res int32) {
+	if c.send != 0 {
+		l.sends[c.send-1].queued = int(res)
+	}
+}
+
+// sendExpired asks whether the peer has taken anything in the time. The kernel goes on with a
+// send only when a good part of what it may hold is free, which a slow peer may not achieve in
+// the time; what it has acknowledged tells it from a dead one.
+func (l *URing) sendExpired(slot int32, c *uconn) {
+	if c.state == closed { // it was to be closed when a last send is through
+		b, _ := l.bank(slot)
+		l.cancel(b, kindSend, slot, c)
+		return
+	}
+	l.sends[c.send-1].checking = true
+	l.askUnsent(slot, c, kindProgress)
+}
+
+// progress ends a connection whose peer has taken nothing for its write timeout.
+func (l *URing) progress(slot int32, c *uconn, res int32) {
+	if c.send == 0 || !l.sends[c.send-1].checking {
+		return // the send went on meanwhile
+	}
+	p := &l.sends[c.send-1]
+	if res >= 0 && int(res) < p.queued {
+		l.startWriteTimer(slot, c, p)
+		return
+	}
+	// What the kernel holds for this peer will not be wanted; an ordinary close would keep
+	// megabytes of it for minutes.
+	l.linger(slot)
+	l.end(slot, c, whyWriteTimeout)
+}
+
+// leaveSend lets a send that was told to be taken go on after Close. The socket is closed when the
+// request that still uses it has ended, which its write timeout forces in the end.
+func (l *URing) leaveSend(slot int32, c *uconn) {
+	d := time.Duration(c.writeTimeout) * time.Millisecond
+	if d == 0 {
+		d = leaveMax
+	}
+	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
+}
+
+// launch begins a passage, land ends it.
+func (l *URing) launch(c *uconn) *passage {
+	if last := len(l.idle) - 1; last >= 0 {
+		c.send = l.idle[last]
+		l.idle = l.idle[:last]
+	} else {
+		l.sends = append(l.sends, passage{})
+		c.send = int32(len(l.sends))
+	}
+	return &l.sends[c.send-1]
+}
+
+func (l *URing) land(c *uconn) {
+	p := &l.sends[c.send-1]
+	if p.chunk != nil {
+		l.copies.put(p.chunk)
+	}
+	*p = passage{}
+	l.idle = append(l.idle, c.send)
+	c.send = 0
+}
+
+// giveUp tells the handler of a buffer of its that a connection which has ended still had.
+func (l *URing) giveUp(h Handle, c *uconn, reason why) {
+	p := l.sends[c.send-1]
+	l.land(c)
+	switch {
+	case p.next != nil:
+		l.handler.Sent(h, p.next, 0, reason.cause())
+	case p.chunk != nil:
+	case p.taken == len(p.b):
+		l.handler.Sent(h, p.b, p.taken, nil)
+	default:
+		l.handler.Sent(h, p.b, p.taken, reason.cause())
+	}
+}
+
+// SetWriteTimeout implements Loop.
+func (l *URing) SetWriteTimeout(h Handle, d time.Duration) {
+	slot, c := l.find(h)
+	if c == nil {
+		return
+	}
+	ms := (max(d, 0) + time.Millisecond - 1) / time.Millisecond
+	c.writeTimeout = uint32(min(ms, math.MaxUint32))
+	l.wheel.stop(slot*timersPerConn + timerWrite)
+	if c.send != 0 && c.state == open {
+		if p := &l.sends[c.send-1]; p.blocked {
+			l.startWriteTimer(slot, c, p)
+		}
+	}
+}
