@@ -80,12 +80,13 @@ bench-quick: build bench-peers
 	bin/bench run -scale quick $(PEERS) -o bin/bench-quick.json
 
 # Does derpd make more system calls or allocations a packet than the committed baseline? Counts
-# hardly depend on the machine or on what else it does, so every turn is taken. A change that is
-# meant becomes the baseline with: cp .bin/gate.json bench/gate.json
+# hardly depend on the machine or on what else it does, so every turn is taken; the machine must
+# allow io_uring. A change that is meant becomes the baseline with: cp .bin/gate.json bench/gate.json
 bench-gate: build
 	@mkdir -p .bin
 	go build -o bin/ ./cmd/bench
-	bin/bench run -scale gate -noise 1 -peer derpd=bin/derpd -o .bin/gate.json
+	bin/bench run -scale gate -noise 1 -peer 'derpd-epoll=bin/derpd -engine epoll' \
+		-peer 'derpd-io_uring=bin/derpd -engine io_uring' -o .bin/gate.json
 	bin/bench compare -counted -o .bin/gate.md bench/gate.json .bin/gate.json
 
 # Everything, in less than 45 minutes on 2 quiet processors, and BENCHMARKS.md of it. A row that
@@ -93,6 +94,7 @@ bench-gate: build
 benchmarks: build bench-peers
 	go build -o bin/ ./cmd/bench
 	bin/bench run -scale full -timeout 44m $(PEERS) \
+		-peer 'derpd-epoll=bin/derpd -engine epoll' \
 		-peer goroutines=no-stun:bin/goroutines -peer gnet=plain:no-stun:bin/gnet \
 		-o bin/benchmarks.json -gobench bin/benchmarks.txt || test $$? -eq 1
 	bin/bench report -html bin/benchmarks.html bin/benchmarks.json

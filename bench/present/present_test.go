@@ -137,7 +137,7 @@ func TestScenarios(t *testing.T) {
 	if err := Scenarios(&b, scenario.Scales()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Scale quick", "knee-tls, 3 rounds", "syscalls/packet"} {
+	for _, want := range []string{"Scale quick", "knee-tls, 2 rounds", "syscalls/packet"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, &b)
 		}

@@ -29,13 +29,13 @@ type size struct {
 func Scales() []Scale {
 	quick := size{rounds: 3, few: 1, heavy: 1, window: 1500 * time.Millisecond, clients: 1000,
 		settle: 5 * time.Second}
-	full := size{rounds: 5, few: 3, heavy: 1, window: 2 * time.Second, clients: 15_000,
+	full := size{rounds: 5, few: 2, heavy: 1, window: 2 * time.Second, clients: 15_000,
 		settle: 30 * time.Second, cut: 3000}
 	gate := size{rounds: 5, window: 2 * time.Second}
 	return []Scale{
 		{"quick", "bulk, chatter, idle clients and overload, in minutes", []runner.Scenario{
 			bulk(quick, false), chatter(quick), idle(quick), overload(quick, 8)}},
-		{"full", "everything, in less than 45 minutes with five peers", []runner.Scenario{
+		{"full", "everything, in less than 45 minutes with six peers", []runner.Scenario{
 			knee(full, false, 1), bulk(full, false), bulk(full, true), latency(full),
 			knee(full, true, 1), knee(full, false, 8),
 			overload(full, 1), overload(full, 8), crowd(full), many(full), storm(full),
