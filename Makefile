@@ -4,7 +4,8 @@ STATICCHECK := .bin/staticcheck
 FUZZTIME ?= 10s
 NODES ?= 1
 
-.PHONY: run build demo load-100k plan-check test interop tailnet bench-peers test-arm64 lint vuln fuzz clean
+.PHONY: run build demo load-100k plan-check test interop tailnet bench-peers bench-quick \
+	bench-gate benchmarks test-arm64 lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
@@ -61,11 +62,44 @@ tailnet:
 	@.ci/need ip iperf3
 	cd interop && TAILNET=1 go test -v -count=1 -timeout 12m ./tailnet
 
-# The derpers that bench compares with. The newer one needs a newer Go, which is fetched.
+# What bench compares derpd with: two derpers, the newer of which needs a newer Go, which is
+# fetched, and the baselines.
 bench-peers:
 	cd interop && go build -buildvcs=false -o ../bin/derper-1.102.5 tailscale.com/cmd/derper
 	cd bench/peers && GOTOOLCHAIN=go1.27.3 go build -buildvcs=false \
 		-o ../../bin/derper-1.104.5 tailscale.com/cmd/derper
+	cd bench/baseline && CGO_ENABLED=0 go build -buildvcs=false -o ../../bin/ \
+		./goroutines ./gnet ./floor
+
+PEERS := -peer derpd=bin/derpd -peer derper-1.104.5=bin/derper-1.104.5 \
+	-peer floor=plain:no-stun:bin/floor
+
+# derpd, derper and the floor side by side, in less than 5 minutes on a quiet machine.
+bench-quick: build bench-peers
+	go build -o bin/ ./cmd/bench
+	bin/bench run -scale quick $(PEERS) -o bin/bench-quick.json
+
+# Does derpd make more system calls or allocations a packet than the committed baseline? Counts
+# hardly depend on the machine or on what else it does, so every turn is taken; the machine must
+# allow io_uring. A change that is meant becomes the baseline with: cp .bin/gate.json bench/gate.json
+bench-gate: build
+	@mkdir -p .bin
+	go build -o bin/ ./cmd/bench
+	bin/bench run -scale gate -noise 1 -peer 'derpd-epoll=bin/derpd -engine epoll' \
+		-peer 'derpd-io_uring=bin/derpd -engine io_uring' -o .bin/gate.json
+	bin/bench compare -counted -o .bin/gate.md bench/gate.json .bin/gate.json
+
+# Everything, in less than 45 minutes on 2 quiet processors, and BENCHMARKS.md of it. A row that
+# failed (status 1) says so there.
+benchmarks: build bench-peers
+	go build -o bin/ ./cmd/bench
+	bin/bench run -scale full -timeout 44m $(PEERS) \
+		-peer 'derpd-epoll=bin/derpd -engine epoll' \
+		-peer goroutines=no-stun:bin/goroutines -peer gnet=plain:no-stun:bin/gnet \
+		-o bin/benchmarks.json -gobench bin/benchmarks.txt || test $$? -eq 1
+	bin/bench report -html bin/benchmarks.html bin/benchmarks.json
+	bin/bench document -template bench/BENCHMARKS.tmpl -o BENCHMARKS.md -plots docs/plots \
+		bin/benchmarks.json
 
 # Both architectures build, and arm64 is tested emulated: unit tests, then packets through derpd.
 test-arm64:

@@ -2,200 +2,251 @@ package bench
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
+	"math"
 	"os"
+	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/perf/benchfmt"
+
+	"derpd/loadgen/host"
 )
 
-func quiet(string, ...any) {}
+// sample is a report with fixed figures: derpd takes 5 µs a packet, derper 10.
+func sample() *Report {
+	figures := func(scale float64) []Figure {
+		return []Figure{
+			{At: "20k", Measure: CPU, Load: 20000, Samples: []float64{5 * scale, 4 * scale, 6 * scale},
+				Rounds: []int{1, 2, 3}},
+			{At: "20k", Measure: Delivered, Load: 20000, Samples: []float64{20000}, Rounds: []int{2}},
+			{Measure: IdleMemory, Samples: []float64{2500 * scale}, Rounds: []int{1}},
+		}
+	}
+	return &Report{Time: time.Unix(1e9, 0).UTC(), Command: "bench run", Version: "1", Go: "go1",
+		Scale: "quick", Reference: "derper-1", Peers: []Peer{{Name: "derpd"}, {Name: "derper-1"}},
+		Machine: host.Machine{Arch: "amd64", CPU: "Some  CPU", Kernel: "6.1"},
+		Results: []Result{
+			{Scenario: "bulk-tls", Peer: "derpd", Figures: figures(1)},
+			{Scenario: "bulk-tls", Peer: "derper-1", Figures: figures(2)},
+			{Scenario: "stun", Peer: "derpd", Error: "it ended at once"},
+		}}
+}
 
-func TestIdle(t *testing.T) {
-	o := IdleOptions{Clients: 100, CPU: -1, Settle: 0}
-	for _, plain := range []bool{false, true} {
-		o.Plain = plain
-		all, err := Idle(t.Context(), []Peer{fakePeer(t, modeGood)}, o, quiet)
-		if err != nil || all[0].Error != "" {
-			t.Fatal(err, all)
-		}
-		r := all[0]
-		if r.Answered != 100 || r.GoroutinesWith != 42 || r.RSSPerClient <= 0 ||
-			r.RampSeconds <= 0 || !plain && r.LoginUserMicros+r.LoginSystemMicros <= 0 {
-			t.Errorf("plain %v: %+v", plain, r)
-		}
+func TestReportSurvivesAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.json")
+	if err := Write(path, sample()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Result("bulk-tls", "derper-1").Figure("20k", CPU).Samples[1] != 8 || !r.Failed() ||
+		r.Peer("derpd") == nil || r.Peer("nobody") != nil || r.Result("stun", "derper-1") != nil {
+		t.Errorf("read back: %+v", r)
+	}
+	if got := strings.Join(r.Scenarios(), " "); got != "bulk-tls stun" {
+		t.Errorf("scenarios %q", got)
 	}
 }
 
-func TestIdleFailures(t *testing.T) {
-	for mode, want := range map[string]string{
-		modeExit:   "no way to listen",
-		modeRefuse: "no answer to the login",
-		modeNoPong: "0 of 40 clients answered",
+func TestReadRefuses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "r.json")
+	if err := Write(path, sample()); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ name, old, new, want string }{
+		{"no JSON", "{", "", "damaged or no report"},
+		{"of loadgen", `"kind": "bench"`, `"kind": "run"`, "no report of bench"},
+		{"no format", `"format": 1`, `"formal": 1`, "no report of bench"},
+		{"older", `"format": 1`, `"format": 0`, "format 0"},
+		{"wrong type", `"scale": "quick"`, `"scale": 7`, "damaged"},
+		{"strange peer", `"peer": "derper-1"`, `"peer": "x"`, "none of its peers"},
+		{"strange reference", `"reference": "derper-1"`, `"reference": "x"`, `reference "x"`},
+		{"twice", `"name": "derper-1"`, `"name": "derpd"`, `two peers are named "derpd"`},
+		{"unknown measure", `"measure": "delivered"`, `"measure": "beauty"`, "beauty"},
+		{"rounds", `"rounds": [`, `"rounds": [17,`, "3 samples of 4 rounds"},
+		{"name", `"scenario": "stun"`, `"scenario": "a b"`, "a b"},
 	} {
-		o := IdleOptions{Clients: 40, CPU: -1, Settle: 0}
-		all, err := Idle(t.Context(), []Peer{fakePeer(t, mode)}, o, quiet)
-		if err != nil {
+		b := strings.Replace(string(whole), tc.old, tc.new, 1)
+		if b == string(whole) {
+			t.Fatalf("%s: %q is not in the report", tc.name, tc.old)
+		}
+		if err := os.WriteFile(path, []byte(b), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(all[0].Error, want) || !strings.Contains(all[0].Error, "mode "+mode) {
-			t.Errorf("%s: the error is %q, want %q and the log", mode, all[0].Error, want)
+		_, err := Read(path)
+		if err == nil || !strings.Contains(err.Error(), tc.want) ||
+			!strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want a sentence with %q", tc.name, err, tc.want)
 		}
+	}
+	if _, err := Read(filepath.Join(t.TempDir(), "absent")); err == nil ||
+		!strings.Contains(err.Error(), "no such file") {
+		t.Errorf("absent: %v", err)
 	}
 }
 
-func TestTooManyClients(t *testing.T) {
-	o := IdleOptions{Clients: 1 << 30, CPU: -1}
-	_, err := Idle(t.Context(), []Peer{{Name: "x", Path: "/nowhere"}}, o, quiet)
-	if err == nil || !strings.Contains(err.Error(), "ulimit") {
-		t.Errorf("no remedy in %v", err)
-	}
-}
-
-func TestRate(t *testing.T) {
-	for _, plain := range []bool{false, true} {
-		o := RateOptions{Rate: 800, Pairs: 3, Frames: 2, Size: 200, Plain: plain, CPU: -1,
-			Rounds: 1, Window: 500 * time.Millisecond}
-		all, err := Rate(t.Context(), []Peer{fakePeer(t, modeGood)}, o, quiet)
-		if err != nil || all[0].Error != "" {
-			t.Fatal(err, all)
-		}
-		m := all[0].Median
-		if m.Offered < 400 || m.Offered > 1200 || m.Delivered < 400 || m.Delivered > 1200 {
-			t.Errorf("asked for 800/s: %+v", m)
-		}
-		if m.P50Micros <= 0 || m.P99Micros < m.P50Micros {
-			t.Errorf("latencies of %+v", m)
-		}
-	}
-}
-
-func TestRateFailures(t *testing.T) {
-	for mode, want := range map[string]string{
-		modeDie:     "fatal: a packet came",
-		modeForge:   "a packet came from",
-		modeReplay:  "came after packet",
-		modeShorten: "a packet of 199 bytes came, 200 were sent",
-	} {
-		o := RateOptions{Rate: 200, Pairs: 1, Frames: 1, Size: 200, CPU: -1, Rounds: 2,
-			Window: time.Second}
-		bad := fakePeer(t, mode)
-		all, err := Rate(t.Context(), []Peer{{Name: "absent", Path: "/nowhere"}, bad}, o, quiet)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(all[0].Error, "/nowhere") {
-			t.Errorf("absent binary: %q", all[0].Error)
-		}
-		if !strings.Contains(all[1].Error, want) {
-			t.Errorf("%s: the error is %q, want %q", mode, all[1].Error, want)
-		}
-	}
-}
-
-func TestOverload(t *testing.T) {
-	peer := fakePeer(t, modeGood)
-	second := Peer{Name: "second", Path: peer.Path}
-	o := OverloadOptions{Pairs: 2, Size: 1400, CPU: -1, Rounds: 1, Ladder: []float64{2000},
-		Step: 300 * time.Millisecond, Flood: 300 * time.Millisecond}
-	all, err := Overload(t.Context(), []Peer{peer, second}, o, quiet)
-	if err != nil {
-		t.Fatal(err)
-	}
-	report := NewReport("overload", []Peer{peer, second}, o)
-	report.Results, report.Verdicts = all, Judge(all)
-	if len(all) != 4 || len(report.Verdicts) != 4 {
-		t.Fatalf("%d results and %d verdicts, want 4 each", len(all), len(report.Verdicts))
-	}
-	for _, r := range all {
-		if r.Error != "" || r.Peak <= 0 || r.Flood.Delivered <= 0 || r.Flood.Offered <= 0 ||
-			len(r.Ladder) != 1 {
-			t.Errorf("%+v", r)
-		}
-	}
-	var text, data bytes.Buffer
-	if err := report.Text(&text); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"8 a write", "good÷", "second", "delivers"} {
-		if !strings.Contains(text.String(), want) {
-			t.Errorf("the table lacks %q:\n%s", want, &text)
-		}
-	}
-	if err := report.JSON(&data); err != nil || !json.Valid(data.Bytes()) {
-		t.Errorf("JSON: %v\n%s", err, &data)
-	}
-}
-
-// An interrupt must end a run at once and leave no relay behind.
-func TestInterrupt(t *testing.T) {
-	peer := fakePeer(t, modeGood)
-	ctx, cancel := context.WithCancel(t.Context())
-	r, err := startRelay(ctx, peer, false, -1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := newFlow(ctx, &r.target, 1, 1, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	time.AfterFunc(50*time.Millisecond, cancel)
-	begin := time.Now()
-	if _, err = f.step(ctx, r.pid, 0, time.Minute); err == nil {
-		t.Error("the step ended well")
-	}
-	f.close()
-	r.stop()
-	if d := time.Since(begin); d > 10*time.Second {
-		t.Errorf("it took %v", d)
-	}
-	if err := syscall.Kill(r.pid, 0); err != syscall.ESRCH {
-		t.Errorf("relay %d is still there: %v", r.pid, err)
-	}
-	if _, err := os.Stat(r.dir); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", r.dir, err)
-	}
-}
-
-func TestLoginEndsWithContext(t *testing.T) {
-	fakePeer(t, modeDeaf)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if _, err := startRelay(ctx, fakePeer(t, modeDeaf), false, -1); err == nil ||
-		!strings.Contains(err.Error(), "lets nobody in") {
-		t.Errorf("a deaf relay: %v", err)
-	}
-}
-
-func TestJudge(t *testing.T) {
-	result := func(peer string, frames int, peak, flood float64) OverloadResult {
-		s := Step{Delivered: flood}
-		return OverloadResult{Peer: peer, Frames: frames, Peak: peak, Flood: s, Floods: []Step{s}}
-	}
-	failed := OverloadResult{Peer: "b", Frames: 1, Error: "gone"}
-	for _, c := range []struct {
-		name string
-		all  []OverloadResult
-		want string
+func TestSummaries(t *testing.T) {
+	for _, tc := range []struct {
+		samples        []float64
+		median, lo, hi float64
+		sure           bool
 	}{
-		{"both hold", []OverloadResult{result("a", 1, 100, 60), result("b", 1, 50, 3)}, "++"},
-		{"half is enough", []OverloadResult{result("a", 1, 100, 50), result("b", 1, 49, 3)}, "++"},
-		{"collapses", []OverloadResult{result("a", 8, 100, 49), result("b", 8, 40, 3)}, "-+"},
-		{"other's peak", []OverloadResult{result("a", 1, 100, 60), result("b", 1, 60, 3)}, "+-"},
-		{"other's flood", []OverloadResult{result("a", 1, 100, 60), result("b", 1, 9, 61)}, "+-"},
-		{"nobody to beat", []OverloadResult{result("a", 1, 100, 60)}, "+"},
-		{"other failed", []OverloadResult{result("a", 1, 100, 60), failed}, "+-"},
-		{"failed itself", []OverloadResult{failed, result("a", 1, 100, 60)}, "-"},
-		{"two forms", []OverloadResult{result("a", 1, 100, 60), result("a", 8, 100, 4)}, "+-"},
+		{[]float64{7}, 7, 7, 7, false},
+		{[]float64{9, 1, 5}, 5, 1, 9, false},
+		{[]float64{1, 2, 3, 4, 5}, 3, 1, 5, true},
+		{[]float64{9, 1, 2, 3, 4, 5, 6, 7, 8}, 5, 2, 8, true},
 	} {
-		var got string
-		for _, v := range Judge(c.all) {
-			got += map[bool]string{true: "+", false: "-"}[v.Pass]
-		}
-		if got != c.want {
-			t.Errorf("%s: verdicts %s, want %s", c.name, got, c.want)
+		s := Summarise(tc.samples)
+		if s.Median != tc.median || s.Lo != tc.lo || s.Hi != tc.hi || s.Sure != tc.sure {
+			t.Errorf("%v: %+v", tc.samples, s)
 		}
 	}
+	if tc := []float64{3, 1, 2}; Summarise(tc).Median != 2 || tc[0] != 3 {
+		t.Error("the samples were sorted in place")
+	}
+	if Summarise(nil).Known() || (*Figure)(nil).Summary().Known() {
+		t.Error("nothing is known of no samples")
+	}
+	if s := Summarise([]float64{8, 10, 12}); math.Abs(s.Spread()-0.2) > 1e-9 {
+		t.Errorf("spread %v", s.Spread())
+	}
+	if s := Summarise([]float64{0}); s.Spread() != 0 {
+		t.Errorf("spread of zero %v", s.Spread())
+	}
+}
+
+// TestRatioIsOfTheSameRounds has a machine that was twice as slow in round 2.
+func TestRatioIsOfTheSameRounds(t *testing.T) {
+	f := &Figure{Samples: []float64{5, 12, 100}, Rounds: []int{1, 2, 7}}
+	reference := &Figure{Samples: []float64{24, 10, 0}, Rounds: []int{2, 1, 3}}
+	if s := Ratio(f, reference); s.Lo != 0.5 || s.Hi != 0.5 || s.N != 2 {
+		t.Errorf("%+v, want 0.5 twice", s)
+	}
+	if Ratio(f, nil).Known() || Ratio(nil, f).Known() {
+		t.Error("a ratio of nothing is known")
+	}
+}
+
+func TestGoBenchIsRead(t *testing.T) {
+	var b bytes.Buffer
+	if err := GoBench(&b, sample()); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	in := benchfmt.NewReader(&b, "test")
+	lines, cpu := 0, 0.0
+	for in.Scan() {
+		switch rec := in.Result().(type) {
+		case *benchfmt.SyntaxError:
+			t.Errorf("%v in\n%s", rec, text)
+		case *benchfmt.Result:
+			lines++
+			if v, ok := rec.Value("cpu-us/packet"); ok {
+				cpu += v
+			}
+			if _, parts := rec.Name.Parts(); len(parts) < 2 ||
+				strings.HasPrefix(string(parts[len(parts)-1]), "-") {
+				t.Errorf("%s is taken apart as %q", rec.Name, parts)
+			}
+			if got := rec.GetConfig("cpu"); got != "Some CPU" {
+				t.Errorf("cpu is %q", got)
+			}
+		}
+	}
+	// Three rounds at 20k and one without a load, of two peers.
+	if lines != 8 || cpu != 15+30 {
+		t.Errorf("%d lines, %v µs, of\n%s", lines, cpu, text)
+	}
+	if in.Units().GetBetter("packets/s") != 1 || in.Units().GetBetter("cpu-us/packet") != -1 {
+		t.Error("what is better is not told")
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, name := range []string{"derpd", "derper-1.104.5", "10%", "4×"} {
+		if err := CheckName(name); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, name := range []string{"", "a b", "a/b", "a=b", "a|b", "a\x1b", "<b>", strings.Repeat("x", 61)} {
+		if CheckName(name) == nil {
+			t.Errorf("%q passes", name)
+		}
+	}
+}
+
+func TestIdentify(t *testing.T) {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Peer{Path: exe}
+	if err := p.Identify(); err != nil || len(p.Digest) != 16 || !strings.Contains(p.Version, "go1") {
+		t.Errorf("%+v, %v", p, err)
+	}
+	script := filepath.Join(t.TempDir(), "relay")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	q := Peer{Path: script}
+	if err := q.Identify(); err != nil || q.Digest == p.Digest || q.Version != "" {
+		t.Errorf("%+v, %v", q, err)
+	}
+	if err := (&Peer{Path: "/nowhere"}).Identify(); err == nil {
+		t.Error("a binary that is not there is known")
+	}
+}
+
+func TestMeasuresAreTold(t *testing.T) {
+	names, unitNames := map[string]bool{}, map[string]bool{}
+	for _, m := range Measures {
+		if names[m.Name] || unitNames[m.Unit] || m.Text == "" || m.Format == nil || m.Class == "" ||
+			strings.Contains(m.Unit, " ") {
+			t.Errorf("%+v", m)
+		}
+		names[m.Name], unitNames[m.Unit] = true, true
+		if got, ok := Find(m.Name); !ok || got.Unit != m.Unit {
+			t.Errorf("%s is not found", m.Name)
+		}
+	}
+	if _, ok := Find("beauty"); ok {
+		t.Error("a measure is found that is not there")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "r.json")
+	if err := Write(path, sample()); err != nil {
+		f.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add([]byte(`{"format":1,"kind":"bench","peers":null,"results":[{}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := Decode(b)
+		if err != nil {
+			return
+		}
+		if err := GoBench(&bytes.Buffer{}, r); err != nil {
+			t.Error(err)
+		}
+		for i := range r.Results {
+			for k := range r.Results[i].Figures {
+				if f := &r.Results[i].Figures[k]; !f.Summary().Known() {
+					t.Errorf("%+v has no summary", f)
+				}
+			}
+		}
+	})
 }

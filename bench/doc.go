@@ -1,15 +1,16 @@
-// Package bench measures relays side by side. It owns the relay processes it starts (nobody
-// else may signal them), the generator's connections, and the reports; it knows the relay
-// binary only by its flags, its sockets and /proc, never by its packages. The one thing it
-// shares with the product is the wire format in relay/derp.
+// Package bench is the vocabulary of benchmarks: what is measured (Measure, with its unit and the
+// class that says how exact it is), of whom (Peer), and what came of it (Report, with a Result for
+// each peer in each scenario, of which every Figure keeps its raw samples). It reads and writes
+// reports as JSON, writes them in Go's benchmark format, and summarises samples.
 //
-// Peers are binaries that take derper's flags. They run one at a time, in turns
-// (A B A B …), on the same machine and in the same minutes, so that what the machine does
-// meanwhile hits all of them alike. A peer that does not start, dies or answers wrongly
-// leaves an error in its results, with the last lines it logged; the others still run.
+// Ownership: values here are plain data of whoever holds them. Nothing starts a process, opens a
+// socket or reads a clock. The rooms around it:
 //
-// Idle, Overload and Rate are called from one goroutine, one at a time: they change the
-// processor affinity and GOMAXPROCS of the calling process. Everything below them is private
-// to the run: a Client belongs to one goroutine, except that a flow's pairs send and receive
-// on goroutines of their own.
+//	bench/probe     what a relay's process does: system calls, allocations, processor time
+//	bench/runner    runs scenarios on peers in turns, and keeps what was not disturbed
+//	bench/scenario  the scenarios, made of loadgen's workloads with fixed sizes
+//	bench/compare   two reports against each other
+//	bench/present   tables, Markdown, plots and pages
+//	bench/history   a line a commit, and how figures moved
+//	bench/peers     the derpers that are compared with
 package bench

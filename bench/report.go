@@ -1,179 +1,132 @@
 package bench
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"runtime"
-	"strings"
-	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"derpd/loadgen/host"
 )
 
-// Say tells how a run goes on, a line a call.
-type Say func(format string, args ...any)
+// Format is the version of the JSON that this package reads and writes.
+const Format = 1
 
-// Report is the machine-readable form of a run: one JSON object.
+// Report is one run of scenarios on peers. Everything that a page or a comparison shows follows
+// from it.
 type Report struct {
-	Bench    string    `json:"bench"` // idle, overload or rate
-	Time     time.Time `json:"time"`
-	Kernel   string    `json:"kernel"`
-	CPUs     int       `json:"cpus"`
-	Go       string    `json:"go"` // of the generator
-	Peers    []Peer    `json:"peers"`
-	Options  any       `json:"options"` // IdleOptions, OverloadOptions or RateOptions
-	Results  any       `json:"results"` // a list of the Result type of the same name
-	Verdicts []Verdict `json:"verdicts,omitempty"`
+	Format  int          `json:"format"`
+	Kind    string       `json:"kind"` // always "bench"
+	Time    time.Time    `json:"time"`
+	Command string       `json:"command"`
+	Version string       `json:"version"`          // of bench
+	Commit  string       `json:"commit,omitempty"` // that was measured
+	Go      string       `json:"go"`               // toolchain of bench
+	Machine host.Machine `json:"machine"`
+	Scale   string       `json:"scale"` // how large the scenarios were
+	CPU     int          `json:"cpu"`   // the relay's processor; negative: any
+	// Reference is the peer that ratios are of; empty: none.
+	Reference string `json:"reference,omitempty"`
+	// KneeTLS is what the reference delivered at most with one frame a write over TLS, packets a
+	// second. Loads of scenarios are shares of it; 0: none needed it.
+	KneeTLS float64  `json:"knee_tls,omitempty"`
+	Peers   []Peer   `json:"peers"`
+	Results []Result `json:"results"`
+	Notes   []string `json:"notes,omitempty"` // what could not be measured on this machine, and why
+	Partial bool     `json:"partial,omitempty"`
 }
 
-// NewReport fills in what is known before a run.
-func NewReport(name string, peers []Peer, options any) *Report {
-	r := &Report{Bench: name, Time: time.Now().UTC(), CPUs: runtime.NumCPU(),
-		Go: runtime.Version(), Peers: peers, Options: options}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		r.Kernel = unix.ByteSliceToString(u.Release[:])
+// Peer is a relay that takes derper's flags.
+type Peer struct {
+	Name   string   `json:"name"`
+	Path   string   `json:"path"`
+	Args   []string `json:"args,omitempty"`    // behind derper's flags
+	Plain  bool     `json:"plain,omitempty"`   // cannot do TLS: gets TCP in every scenario
+	NoSTUN bool     `json:"no_stun,omitempty"` // and has no results of scenarios of STUN
+	Digest string   `json:"digest,omitempty"`  // beginning of the binary's SHA-256, hexadecimal
+	// Version is the Go module version and toolchain the binary was built from, if it tells.
+	Version string `json:"version,omitempty"`
+}
+
+// Result is one peer in one scenario.
+type Result struct {
+	Scenario string   `json:"scenario"`
+	Peer     string   `json:"peer"`
+	Error    string   `json:"error,omitempty"`   // why it has no figures, or not of all rounds
+	Remarks  []string `json:"remarks,omitempty"` // what was odd about figures that it has
+	Figures  []Figure `json:"figures,omitempty"`
+	Rounds   []Round  `json:"rounds,omitempty"`
+}
+
+// Figure is a measure at one load of a scenario: a sample for each round that was used.
+type Figure struct {
+	At      string    `json:"at,omitempty"` // the load; empty: the scenario has one
+	Measure string    `json:"measure"`
+	Load    float64   `json:"load,omitempty"` // packets due a second; 0: full speed or no packets
+	Samples []float64 `json:"samples"`        // in the measure's unit
+	Rounds  []int     `json:"rounds"`         // of the samples
+	// Limited says why the generator was the limit in one of them.
+	Limited string `json:"limited,omitempty"`
+}
+
+// Round is one turn of a peer in a scenario.
+type Round struct {
+	Number  int     `json:"number"`  // from 1
+	Attempt int     `json:"attempt"` // from 1: disturbed ones are repeated
+	Steal   float64 `json:"steal"`   // share of the machine that the hypervisor gave to others
+	Other   float64 `json:"other"`   // share that other processes used
+	Used    bool    `json:"used"`
+}
+
+// Peer returns the peer of a name, nil if there is none.
+func (r *Report) Peer(name string) *Peer {
+	for i := range r.Peers {
+		if r.Peers[i].Name == name {
+			return &r.Peers[i]
+		}
 	}
-	return r
+	return nil
 }
 
-// JSON writes the report, indented.
-func (r *Report) JSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
+// Result returns what came of a peer in a scenario, nil if it was not in it.
+func (r *Report) Result(scenario, peer string) *Result {
+	for i := range r.Results {
+		if r.Results[i].Scenario == scenario && r.Results[i].Peer == peer {
+			return &r.Results[i]
+		}
+	}
+	return nil
 }
 
-// Failed tells whether any peer failed or any verdict is negative.
+// Scenarios lists the names in the order of their first result.
+func (r *Report) Scenarios() (names []string) {
+	seen := map[string]bool{}
+	for i := range r.Results {
+		if name := r.Results[i].Scenario; !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Figure returns the figure of a measure at a load, nil if there is none. It may be called for a
+// nil Result.
+func (r *Result) Figure(at, measure string) *Figure {
+	if r == nil {
+		return nil
+	}
+	for i := range r.Figures {
+		if r.Figures[i].At == at && r.Figures[i].Measure == measure {
+			return &r.Figures[i]
+		}
+	}
+	return nil
+}
+
+// Failed tells whether a peer lacks figures.
 func (r *Report) Failed() bool {
-	for _, v := range r.Verdicts {
-		if !v.Pass {
+	for i := range r.Results {
+		if r.Results[i].Error != "" {
 			return true
 		}
 	}
-	return len(r.failures()) > 0
+	return false
 }
-
-func (r *Report) failures() (list []string) {
-	add := func(peer, err string) {
-		if err != "" {
-			list = append(list, peer+": "+err)
-		}
-	}
-	switch all := r.Results.(type) {
-	case []IdleResult:
-		for _, x := range all {
-			add(x.Peer, x.Error)
-		}
-	case []OverloadResult:
-		for _, x := range all {
-			add(x.Peer, x.Error)
-		}
-	case []RateResult:
-		for _, x := range all {
-			add(x.Peer, x.Error)
-		}
-	}
-	return list
-}
-
-// Text writes the report as a table for people, then verdicts and failures.
-func (r *Report) Text(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s  Linux %s  %d CPUs  %+v\n\n", r.Bench,
-		r.Time.Format(time.RFC3339), r.Kernel, r.CPUs, r.Options)
-	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	switch all := r.Results.(type) {
-	case []IdleResult:
-		idleTable(t, all)
-	case []OverloadResult:
-		for _, frames := range OverloadForms {
-			overloadTable(t, all, frames)
-		}
-	case []RateResult:
-		rateTable(t, all)
-	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for _, v := range r.Verdicts {
-		fmt.Fprintf(&b, "%s  %s\n", map[bool]string{true: "PASS", false: "FAIL"}[v.Pass], v.Text)
-	}
-	for _, f := range r.failures() {
-		fmt.Fprintf(&b, "FAILED  %s\n", f)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-// The last column of each table compares with the first peer, so that a glance down it tells
-// how many times more the first delivers, or the others cost.
-
-func idleTable(w io.Writer, all []IdleResult) {
-	fmt.Fprintf(w, "peer\tRSS before\twith %d\tB/client\tkernel bufs\tslab B/conn\tgoroutines\t"+
-		"login µs user\tsystem\tramp s\tsettle s\tanswered\tRSS÷%s\t\n",
-		all[0].Clients, all[0].Peer)
-	for _, x := range all {
-		if x.RSSWith == 0 {
-			fmt.Fprintf(w, "%s\tfailed\t\n", x.Peer)
-			continue
-		}
-		fmt.Fprintf(w, "%s\t%.1f M\t%.1f M\t%.0f\t%.0f\t%.0f\t%d→%d\t%.0f\t%.0f\t%.1f\t%.0f%s\t"+
-			"%d\t%s\t\n", x.Peer, mebi(x.RSSBefore), mebi(x.RSSWith), x.RSSPerClient, x.BuffersPerClient,
-			x.SlabPerClient, x.GoroutinesBefore, x.GoroutinesWith, x.LoginUserMicros,
-			x.LoginSystemMicros, x.RampSeconds, x.SettleSeconds,
-			map[bool]string{true: "", false: " moving"}[x.Settled], x.Answered,
-			ratio(x.RSSPerClient, all[0].RSSPerClient))
-	}
-}
-
-func overloadTable(w io.Writer, all []OverloadResult, frames int) {
-	var first *OverloadResult
-	for i, x := range all {
-		if x.Frames != frames {
-			continue
-		}
-		if first == nil {
-			first = &all[i]
-			fmt.Fprintf(w, "%d a write\tpeak/s\tflood offered/s\tdelivered/s\tof peak\t"+
-				"µs user\tsystem\tall\tCPUs\tother CPUs\t%s÷\t\n", frames, first.Peer)
-		}
-		if len(x.Floods) == 0 {
-			fmt.Fprintf(w, "%s\tfailed\t\n", x.Peer)
-			continue
-		}
-		s := x.Flood
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.0f\t%s\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%s\t\n",
-			x.Peer, x.Peak,
-			s.Offered, s.Delivered, ratio(s.Delivered, x.Peak), s.UserMicros, s.SystemMicros,
-			s.CPUMicros(), s.Busy, s.Others, ratio(first.Flood.Delivered, s.Delivered))
-	}
-	fmt.Fprintln(w, "\t")
-}
-
-func rateTable(w io.Writer, all []RateResult) {
-	fmt.Fprintf(w, "peer\toffered/s\tdelivered/s\tµs user\tsystem\tall\tCPUs\tother CPUs\tp50 µs\t"+
-		"p99 µs\tCPU÷%s\t\n", all[0].Peer)
-	for _, x := range all {
-		if len(x.Rounds) == 0 {
-			fmt.Fprintf(w, "%s\tfailed\t\n", x.Peer)
-			continue
-		}
-		s := x.Median
-		fmt.Fprintf(w, "%s\t%.0f\t%.0f\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f\t%.0f\t%s\t\n",
-			x.Peer, s.Offered, s.Delivered, s.UserMicros, s.SystemMicros, s.CPUMicros(), s.Busy,
-			s.Others, s.P50Micros, s.P99Micros,
-			ratio(s.CPUMicros(), all[0].Median.CPUMicros()))
-	}
-}
-
-func ratio(a, b float64) string {
-	if b == 0 {
-		return "–"
-	}
-	return fmt.Sprintf("%.2f", a/b)
-}
-
-func mebi(n int64) float64 { return float64(n) / (1 << 20) }

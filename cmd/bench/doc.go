@@ -1,3 +1,4 @@
-// Command bench starts relay binaries and measures them side by side; "bench help" tells how.
-// It owns flags, signals and the exit status; measuring is package bench's.
+// Command bench measures relays side by side and compares reports; "bench help" tells how. It owns
+// flags, files, signals and the exit status; measuring and showing are the business of the rooms
+// below bench.
 package main

@@ -7,231 +7,102 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
-	"time"
-
-	"derpd/bench"
 )
 
-const usage = `bench measures relay binaries that take derper's flags, one after the other in a run.
+const usage = `bench measures relays that take derper's flags, side by side in one run.
 
-	bench idle     -peer derpd=./derpd -peer derper=./derper   memory of silent clients
-	bench overload -peer derpd=./derpd -peer derper=./derper   throughput when flooded
-	bench rate     -peer derpd=./derpd -peer derper=./derper   CPU and latency at a fixed rate
+	bench run [flags] -peer NAME=COMMAND...   let peers take turns, and report what came of it
+	bench report [flags] REPORT               a report as text, Markdown with plots, or a page
+	bench compare [flags] OLD NEW             what changed, and whether that is a regression
+	bench history [flags] FILE                a line a report in a file, and a page of how they moved
+	bench document [flags] REPORT             fill a report's figures into a template of text
+	bench scenarios                           what is measured, and how
 
-The first -peer is the one that the others are compared with, and that overload judges.
-"bench <command> -help" lists the flags. The report goes to standard output, progress to
-standard error. Exit status: 0 all well, 1 a peer failed or a verdict is FAIL, 2 a mistake in
-the command line, 3 interrupted or the run as a whole could not be made.
+"bench COMMAND -help" lists the flags. Relays run on loopback only.
+
+Exit status: 0 all well, 1 a peer failed or a figure got worse, 2 a mistake in the command line or a
+report that cannot be used, 3 nothing could be measured, 4 interrupted: the report is partial.
 `
+
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitNoRun   = 3
+	exitPartial = 4
+)
 
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	status := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	cancel()
-	os.Exit(status)
+	context.AfterFunc(ctx, cancel) // a second signal ends the process
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-const (
-	exitFailed = 1
-	exitUsage  = 2
-	exitNoRun  = 3
-)
+// console is where a command reads and writes, and how it was called.
+type console struct {
+	out, errs io.Writer
+	args      []string
+}
+
+// status is an error that only says how the process ends: everything has been said.
+type status int
+
+func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// usageError is a mistake in the command line, or a file that cannot be used.
+type usageError struct{ error }
+
+func misuse(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// command declares its flags, and returns what to do with the arguments when they are parsed.
+type command func(fs *flag.FlagSet) func(context.Context, *console, []string) error
+
+var commands = map[string]command{
+	"run":       runCommand,
+	"report":    reportCommand,
+	"compare":   compareCommand,
+	"history":   historyCommand,
+	"document":  documentCommand,
+	"scenarios": scenariosCommand,
+}
 
 func run(ctx context.Context, args []string, out, errs io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(errs, usage)
 		return exitUsage
 	}
-	c := &command{FlagSet: flag.NewFlagSet("bench "+args[0], flag.ContinueOnError), errs: errs}
-	c.SetOutput(errs)
-	var start func(context.Context) (*bench.Report, error)
-	switch args[0] {
-	case "idle":
-		start = c.idle()
-	case "overload":
-		start = c.overload()
-	case "rate":
-		start = c.rate()
+	name := args[0]
+	switch name {
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(out, usage)
 		return 0
-	default:
-		fmt.Fprintf(errs, "bench: no command %q\n\n%s", args[0], usage)
+	}
+	cmd, ok := commands[name]
+	if !ok {
+		fmt.Fprintf(errs, "bench: no command %q\n\n%s", name, usage)
 		return exitUsage
 	}
-	if err := c.Parse(args[1:]); err != nil { // which tells by itself
+	fs := flag.NewFlagSet("bench "+name, flag.ContinueOnError)
+	fs.SetOutput(errs)
+	do := cmd(fs)
+	if err := fs.Parse(args[1:]); err != nil { // which tells by itself
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}
 		return exitUsage
 	}
-	if err := c.check(); err != nil {
-		fmt.Fprintln(errs, err)
+	err := do(ctx, &console{out, errs, args}, fs.Args())
+	var code status
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case errors.As(err, &usageError{}):
+		fmt.Fprintf(errs, "bench %s: %v\n", name, err)
 		return exitUsage
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.limit)
-	defer cancel()
-	report, err := start(ctx)
-	if err != nil {
-		fmt.Fprintln(errs, err)
-		return exitNoRun
-	}
-	write := report.Text
-	if c.json {
-		write = report.JSON
-	}
-	if err := write(out); err != nil {
-		fmt.Fprintln(errs, err)
-		return exitNoRun
-	}
-	if report.Failed() {
-		return exitFailed
-	}
-	return 0
-}
-
-// command holds the flags that all subcommands have.
-type command struct {
-	*flag.FlagSet
-	errs  io.Writer
-	peers []bench.Peer
-	json  bool
-	plain bool
-	cpu   int
-	limit time.Duration
-}
-
-func (c *command) common(cpu int) {
-	c.Func("peer", "`name=/path` of a relay binary; once for each peer, the judged one first",
-		c.addPeer)
-	c.BoolVar(&c.json, "json", false, "print the report as JSON instead of a table")
-	c.BoolVar(&c.plain, "plain", false, "TCP without TLS instead of TLS")
-	c.DurationVar(&c.limit, "timeout", time.Hour, "end the whole run like an interrupt after this")
-	c.IntVar(&c.cpu, "cpu", cpu, "processor for the relay alone, the generator takes the others; "+
-		"0 is the first, -1 binds neither")
-}
-
-func (c *command) addPeer(s string) error {
-	name, path, ok := strings.Cut(s, "=")
-	if !ok || name == "" {
-		return fmt.Errorf("want name=/path/to/binary")
-	}
-	for _, p := range c.peers {
-		if p.Name == name {
-			return fmt.Errorf("name %q is taken", name)
-		}
-	}
-	found, err := exec.LookPath(path)
-	if err != nil {
-		return err
-	}
-	if found, err = filepath.Abs(found); err != nil {
-		return err
-	}
-	c.peers = append(c.peers, bench.Peer{Name: name, Path: found})
-	return nil
-}
-
-func (c *command) check() error {
-	if c.NArg() > 0 {
-		return fmt.Errorf("%s: %q is no flag", c.Name(), c.Arg(0))
-	}
-	if len(c.peers) == 0 {
-		return fmt.Errorf("%s: nothing to measure: give at least one -peer name=/path", c.Name())
-	}
-	return nil
-}
-
-func (c *command) say(format string, args ...any) {
-	fmt.Fprintf(c.errs, format+"\n", args...)
-}
-
-func (c *command) idle() func(context.Context) (*bench.Report, error) {
-	c.common(-1)
-	var o bench.IdleOptions
-	c.IntVar(&o.Clients, "clients", 10000, "clients to log in")
-	c.DurationVar(&o.Settle, "settle", 30*time.Second, "least time to wait before measuring; "+
-		"the wait goes on while memory moves by 1% in 10s, up to four times as long")
-	return func(ctx context.Context) (*bench.Report, error) {
-		o.Plain, o.CPU = c.plain, c.cpu
-		if o.Clients < 1 || o.Settle < 0 {
-			return nil, errors.New("bench idle: -clients must be at least 1, -settle not negative")
-		}
-		report := bench.NewReport("idle", c.peers, o)
-		results, err := bench.Idle(ctx, c.peers, o, c.say)
-		report.Results = results
-		return report, err
-	}
-}
-
-func (c *command) overload() func(context.Context) (*bench.Report, error) {
-	c.common(0)
-	o := bench.OverloadOptions{Ladder: []float64{10e3, 20e3, 40e3, 60e3, 80e3, 120e3, 160e3,
-		240e3, 320e3, 480e3}}
-	c.IntVar(&o.Pairs, "pairs", 10, "senders, each with a receiver of its own")
-	c.IntVar(&o.Size, "size", 1400, "payload bytes of a frame")
-	c.IntVar(&o.Rounds, "rounds", 3, "rounds over all peers; medians are printed")
-	c.DurationVar(&o.Step, "step", 1500*time.Millisecond, "measured time of one rung")
-	c.DurationVar(&o.Flood, "flood", 5*time.Second, "measured time at full speed")
-	c.Func("ladder", "offered `rates` in frames/s, ascending, with commas (default "+
-		"10000,20000,40000,60000,80000,120000,160000,240000,320000,480000); the ladder ends "+
-		"early once a rung delivers 30% less than the best, or 70% cannot be offered",
-		func(s string) (err error) {
-			o.Ladder, err = parseLadder(s)
-			return err
-		})
-	return func(ctx context.Context) (*bench.Report, error) {
-		o.Plain, o.CPU = c.plain, c.cpu
-		if o.Rounds < 1 || o.Step <= 0 || o.Flood <= 0 {
-			return nil, errors.New("bench overload: -rounds, -step and -flood must be positive")
-		}
-		report := bench.NewReport("overload", c.peers, o)
-		results, err := bench.Overload(ctx, c.peers, o, c.say)
-		report.Results, report.Verdicts = results, bench.Judge(results)
-		return report, err
-	}
-}
-
-func parseLadder(s string) (ladder []float64, err error) {
-	for _, f := range strings.Split(s, ",") {
-		v, err := strconv.ParseFloat(strings.TrimSpace(f), 64)
-		if err != nil || v <= 0 {
-			return nil, fmt.Errorf("%q is no rate", f)
-		}
-		if len(ladder) > 0 && v <= ladder[len(ladder)-1] {
-			return nil, fmt.Errorf("%q does not ascend", f)
-		}
-		ladder = append(ladder, v)
-	}
-	return ladder, nil
-}
-
-func (c *command) rate() func(context.Context) (*bench.Report, error) {
-	c.common(0)
-	var o bench.RateOptions
-	c.Float64Var(&o.Rate, "pps", 20000, "frames a second of all pairs together")
-	c.IntVar(&o.Pairs, "pairs", 10, "senders, each with a receiver of its own")
-	c.IntVar(&o.Frames, "frames", 1, "frames a write")
-	c.IntVar(&o.Size, "size", 1400, "payload bytes of a frame")
-	c.IntVar(&o.Rounds, "rounds", 3, "rounds over all peers; medians are printed")
-	c.DurationVar(&o.Tick, "tick", 0, "let frames come in bunches this far apart, as a client's "+
-		"timers would make them; 0 spaces them evenly")
-	c.DurationVar(&o.Window, "for", 5*time.Second, "measured time of a round")
-	return func(ctx context.Context) (*bench.Report, error) {
-		o.Plain, o.CPU = c.plain, c.cpu
-		if o.Rate <= 0 || o.Rounds < 1 || o.Frames < 1 || o.Window <= 0 || o.Tick < 0 {
-			return nil, errors.New("bench rate: -pps, -rounds, -frames and -for must be " +
-				"positive, -tick not negative")
-		}
-		report := bench.NewReport("rate", c.peers, o)
-		results, err := bench.Rate(ctx, c.peers, o, c.say)
-		report.Results = results
-		return report, err
-	}
+	fmt.Fprintf(errs, "bench %s: %v\n", name, err)
+	return exitNoRun
 }

@@ -3,9 +3,31 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"derpd/bench"
+	"derpd/loadgen/host"
 )
+
+// write makes a report with one figure.
+func write(t *testing.T, name, machine string, syscalls float64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	r := &bench.Report{Time: time.Unix(1e9, 0), Scale: "gate", Commit: name, Reference: "derper",
+		Machine: host.Machine{Fingerprint: machine}, Peers: []bench.Peer{{Name: "derpd"},
+			{Name: "derper"}},
+		Results: []bench.Result{{Scenario: "counts-tls", Peer: "derpd", Figures: []bench.Figure{
+			{At: "alone", Measure: bench.Syscalls, Samples: []float64{syscalls, syscalls},
+				Rounds: []int{1, 2}},
+			{At: "alone", Measure: bench.CPU, Load: 1, Samples: []float64{1, 1}, Rounds: []int{1, 2}}}}}}
+	if err := bench.Write(path, r); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 func TestCommandLine(t *testing.T) {
 	exe, err := os.Executable()
@@ -13,28 +35,66 @@ func TestCommandLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	peer := "-peer=a=" + exe
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	old, same, worse := write(t, "old", "m", 3), write(t, "same", "m", 3), write(t, "worse", "m", 4)
+	elsewhere := write(t, "elsewhere", "another", 4)
+	damaged := at("damaged")
+	if err := os.WriteFile(damaged, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(at("text"), []byte(`{{value "counts-tls" "alone" "derpd" "syscalls"}}`),
+		0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args   []string
 		status int
 		want   string // somewhere in the output
 	}{
-		{nil, exitUsage, "bench idle"},
-		{[]string{"help"}, 0, "bench overload"},
+		{nil, exitUsage, "bench run"},
+		{[]string{"help"}, 0, "bench compare"},
 		{[]string{"dance"}, exitUsage, `no command "dance"`},
-		{[]string{"idle", "-help"}, 0, "-settle"},
-		{[]string{"idle"}, exitUsage, "nothing to measure"},
-		{[]string{"idle", "-peer", "x"}, exitUsage, "want name=/path"},
-		{[]string{"idle", "-peer", "x=/nowhere/at/all"}, exitUsage, "/nowhere/at/all"},
-		{[]string{"idle", peer, peer}, exitUsage, `name "a" is taken`},
-		{[]string{"idle", peer, "more"}, exitUsage, `"more" is no flag`},
-		{[]string{"idle", peer, "-clients", "0"}, exitNoRun, "-clients must be at least 1"},
-		{[]string{"idle", peer, "-clients", "999999999"}, exitNoRun, "open files"},
-		{[]string{"overload", peer, "-rounds", "0"}, exitNoRun, "must be positive"},
-		{[]string{"overload", peer, "-pairs", "0"}, exitNoRun, "at least one"},
-		{[]string{"overload", peer, "-ladder", "10,x"}, exitUsage, `"x" is no rate`},
-		{[]string{"overload", peer, "-ladder", "10,10"}, exitUsage, "does not ascend"},
-		{[]string{"rate", peer, "-size", "3"}, exitNoRun, "payload of 3 bytes"},
-		{[]string{"rate", peer, "-pps", "0"}, exitNoRun, "must be positive"},
+		{[]string{"scenarios"}, 0, "overload-tls-8"},
+		{[]string{"scenarios", "x"}, exitUsage, `"x"`},
+		{[]string{"run", "-help"}, 0, "-scale"},
+		{[]string{"run"}, exitUsage, "nothing to measure"},
+		{[]string{"run", peer, "more"}, exitUsage, `"more"`},
+		{[]string{"run", "-peer", "x"}, exitUsage, "want NAME=PATH"},
+		{[]string{"run", "-peer", "x="}, exitUsage, "want NAME=PATH"},
+		{[]string{"run", "-peer", "x y=/bin/true"}, exitUsage, "is no name"},
+		{[]string{"run", "-peer", "x=/nowhere/at/all"}, exitUsage, "/nowhere/at/all"},
+		{[]string{"run", peer, peer}, exitUsage, `name "a" is taken`},
+		{[]string{"run", peer, "-scale", "vast"}, exitUsage, `no scale is named "vast"`},
+		{[]string{"run", peer, "-only", "x"}, exitUsage, `no scenario "x"`},
+		{[]string{"run", peer, "-rounds", "-1"}, exitUsage, "-rounds -1"},
+		{[]string{"run", peer, "-noise", "0"}, exitUsage, "-noise 0"},
+		{[]string{"run", peer, "-cpu", "4096"}, exitUsage, "-cpu 4096"},
+		{[]string{"run", peer, "-reference", "b"}, exitUsage, `"b" is none of the peers`},
+		{[]string{"run", peer, "-like", damaged}, exitUsage, "damaged"},
+		{[]string{"report"}, exitUsage, "want one report"},
+		{[]string{"report", damaged}, exitUsage, "damaged"},
+		{[]string{"report", old}, 0, "counts-tls"},
+		{[]string{"report", "-md", at("r.md"), "-html", at("r.html"), "-gobench", at("r.txt"), old}, 0,
+			""},
+		{[]string{"compare", old}, exitUsage, "want two reports"},
+		{[]string{"compare", old, damaged}, exitUsage, "damaged"},
+		{[]string{"compare", old, at("absent")}, exitUsage, "no such file"},
+		{[]string{"compare", old, same}, 0, "2 figures unchanged"},
+		{[]string{"compare", "-o", at("c.md"), old, worse}, exitFailed, "REGRESSION: 1 worse"},
+		{[]string{"compare", worse, old}, 0, "1 better"},
+		{[]string{"compare", old, elsewhere}, exitUsage, "different machines, m and another"},
+		{[]string{"compare", "-force", old, elsewhere}, exitFailed, "REGRESSION"},
+		{[]string{"compare", "-counted", old, elsewhere}, exitFailed, "1 worse, 0 figures unchanged"},
+		{[]string{"history", at("h")}, exitUsage, "-add REPORT or -html FILE"},
+		{[]string{"history", "-add", old, "-html", at("h.html"), at("h")}, 0, ""},
+		{[]string{"history", "-add", old, at("h")}, exitUsage, "already"},
+		{[]string{"history", "-add", worse, "-peer", "nobody", "-html", at("h.html"), at("h")},
+			exitUsage, "nobody"},
+		{[]string{"document", old}, exitUsage, "-template FILE"},
+		{[]string{"document", "-template", at("absent"), "-o", at("d.md"), old}, exitUsage, "absent"},
+		{[]string{"document", "-template", at("text"), "-o", at("d.md"), old}, 0, ""},
+		{[]string{"document", "-template", old, "-o", "/nowhere/d.md", old}, exitNoRun, "/nowhere/d.md"},
 	} {
 		var out bytes.Buffer
 		if got := run(t.Context(), c.args, &out, &out); got != c.status {
@@ -44,11 +104,46 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("%q: no %q in\n%s", c.args, c.want, &out)
 		}
 	}
+	for name, want := range map[string]string{"r.md": "| alone | syscalls | 3 ±0% |",
+		"r.html": "<td>syscalls</td>", "r.txt": "BenchmarkRelay/scenario=counts-tls/at=alone/peer=derpd",
+		"c.md": "REGRESSION", "h.html": "How derpd moved", "d.md": "3"} {
+		if b, err := os.ReadFile(at(name)); err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %v, no %q in\n%.2000s", name, err, want, b)
+		}
+	}
 }
 
-func TestParseLadder(t *testing.T) {
-	got, err := parseLadder("10, 2e3,30000")
-	if err != nil || len(got) != 3 || got[1] != 2000 {
-		t.Errorf("%v, %v", got, err)
+// TestPeerThatIsNone runs a program that is no relay: its row says so, and the run is made.
+func TestPeerThatIsNone(t *testing.T) {
+	var out, errs bytes.Buffer
+	path := filepath.Join(t.TempDir(), "r.json")
+	got := run(t.Context(), []string{"run", "-scale", "gate", "-only", "counts-tls", "-cpu", "-1",
+		"-peer", "a=/bin/echo no relay here", "-o", path}, &out, &errs)
+	if got != exitFailed || !strings.Contains(out.String(), "ended by itself") {
+		t.Errorf("status %d\n%s\n%s", got, &out, &errs)
+	}
+	r, err := bench.Read(path)
+	if err != nil || !strings.Contains(r.Results[0].Error, "no relay here") {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestPeerMarks(t *testing.T) {
+	var p peers
+	for _, s := range []string{"derper-1=/bin/true -x", "b=plain:/bin/true", "c=no-stun:/bin/true",
+		"derper-2=plain:no-stun:/bin/true -y z"} {
+		if err := p.Set(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p[0].Plain || p[0].NoSTUN || !p[1].Plain || p[1].NoSTUN || p[2].Plain || !p[2].NoSTUN ||
+		!p[3].Plain || !p[3].NoSTUN || strings.Join(p[3].Args, ",") != "-y,z" || p[3].Digest == "" {
+		t.Errorf("%+v", p)
+	}
+	if name, err := p.reference(""); name != "derper-2" || err != nil {
+		t.Errorf("reference %q, %v", name, err)
+	}
+	if name, err := p.reference("b"); name != "b" || err != nil {
+		t.Errorf("reference %q, %v", name, err)
 	}
 }

@@ -21,6 +21,9 @@ type Fleet struct {
 	pids []int
 	// drops reads what a relay has dropped so far; a variable for the tests.
 	drops func(context.Context, loadgen.Target) (map[string]uint64, error)
+	// AtEdge, if set, is called when the window of a step begins (0) and when it ends (1), for those
+	// who read more of the relay than this.
+	AtEdge func(edge int)
 }
 
 var _ loadgen.Fleet = (*Fleet)(nil)
@@ -66,6 +69,9 @@ func (f *Fleet) Step(ctx context.Context, s loadgen.Step) (*loadgen.StepResult, 
 		for i, at := range []time.Duration{s.Warm, s.Warm + s.Window} {
 			sleepUntil(ctx2, start+int64(at))
 			edges[i] = f.use() // of a step that was cut short, as it is then
+			if f.AtEdge != nil {
+				f.AtEdge(i)
+			}
 		}
 	})
 	r, err := starter.StepAt(ctx, s, start)

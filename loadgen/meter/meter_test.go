@@ -113,12 +113,18 @@ func TestWindowIsMeasured(t *testing.T) {
 	f, in := meterOf(loadgen.Books{}, &drops{readings: []map[string]uint64{{}, {}}}, 1)
 	before := monotonic()
 	const window = 200 * time.Millisecond
+	var edges [2]int64
+	f.AtEdge = func(i int) { edges[i] = monotonic() }
 	r, err := f.Step(t.Context(), loadgen.Step{Warm: 100 * time.Millisecond, Window: window})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if in.start < before || in.start > before+int64(time.Second) {
 		t.Errorf("the step begins %v from now", time.Duration(in.start-before))
+	}
+	from := in.start + int64(100*time.Millisecond)
+	if edges[0] < from || edges[1] < from+int64(window) || edges[1] <= edges[0] {
+		t.Errorf("the window begins at %d and its edges are told at %v", from, edges)
 	}
 	// One processor is busy for the window; this process has other goroutines, and ticks of 10 ms.
 	if len(r.Relays) != 1 || r.Relays[0].PID != os.Getpid() || r.Relays[0].CPU.Sum() > 3*window ||

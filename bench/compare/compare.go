@@ -1,0 +1,214 @@
+package compare
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"golang.org/x/perf/benchmath"
+
+	"derpd/bench"
+)
+
+// Options say what may be compared.
+type Options struct {
+	// Force compares what was measured on different machines or with different sizes.
+	Force bool
+	// Counted leaves out all but counted figures, which do not depend on the machine.
+	Counted bool
+}
+
+// Verdict is what became of a figure.
+type Verdict string
+
+// The verdicts.
+const (
+	Same    Verdict = "unchanged"
+	Better  Verdict = "better"
+	Worse   Verdict = "worse"
+	Shown   Verdict = "not judged" // a detail of another figure
+	Unequal Verdict = "not comparable"
+)
+
+// Change is one figure in both reports.
+type Change struct {
+	Scenario, Peer, At string
+	Measure            *bench.Measure
+	Old, New           bench.Summary
+	// P is the probability of such samples if nothing changed.
+	P float64
+	// Ratio is the new median as a multiple of the old one; AgainstReference is the same of the
+	// ratios to the reference peer. NaN: not known.
+	Ratio, AgainstReference float64
+	Verdict                 Verdict
+	Why                     string // for Unequal, and for Worse without figures
+}
+
+// Result is a comparison.
+type Result struct {
+	Old, New *bench.Report
+	Changes  []Change
+	Notes    []string // what could not be compared
+}
+
+// Worse are the regressions.
+func (r *Result) Worse() []Change { return r.with(Worse) }
+
+func (r *Result) with(v Verdict) (list []Change) {
+	for _, c := range r.Changes {
+		if c.Verdict == v {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+// Reports compares two reports. The error says why they cannot be.
+func Reports(old, new *bench.Report, o Options) (*Result, error) {
+	r := &Result{Old: old, New: new}
+	if differ := differences(old, new, o); len(differ) > 0 {
+		if !o.Force {
+			return nil, errors.New("these reports cannot be compared: " +
+				strings.Join(differ, "; ") + " (-force compares them anyway)")
+		}
+		r.Notes = append(r.Notes, differ...)
+	}
+	for i := range old.Results {
+		was := &old.Results[i]
+		is := new.Result(was.Scenario, was.Peer)
+		if is == nil {
+			r.Notes = append(r.Notes, fmt.Sprintf("%s in %s is in the old report only", was.Peer,
+				was.Scenario))
+			continue
+		}
+		for k := range was.Figures {
+			r.figure(was, is, &was.Figures[k], o)
+		}
+	}
+	if len(r.Changes) == 0 {
+		return nil, errors.New("these reports have no figure in common")
+	}
+	return r, nil
+}
+
+// differences say why figures of two reports differ whatever the relays do.
+func differences(old, new *bench.Report, o Options) (list []string) {
+	if old.Scale != new.Scale {
+		list = append(list, fmt.Sprintf("they are of the scales %q and %q, which have other sizes",
+			old.Scale, new.Scale))
+	}
+	if o.Counted {
+		return list
+	}
+	if a, b := old.Machine.Fingerprint, new.Machine.Fingerprint; a != b {
+		list = append(list, fmt.Sprintf("they were made on different machines, %s and %s", a, b))
+	}
+	if (old.CPU < 0) != (new.CPU < 0) {
+		list = append(list, "in one of them the relay had a processor for itself")
+	}
+	return list
+}
+
+// figure compares one, and notes the change.
+func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
+	m, ok := bench.Find(f.Measure)
+	if !ok || o.Counted && m.Class != bench.Counted {
+		return
+	}
+	c := Change{Scenario: was.Scenario, Peer: was.Peer, At: f.At, Measure: m, Old: f.Summary(),
+		P: 1, Ratio: math.NaN(), AgainstReference: math.NaN()}
+	now := is.Figure(f.At, f.Measure)
+	limit, judged := Thresholds[m.Class]
+	switch {
+	case now == nil && is.Error != "":
+		c.Verdict, c.Why = Worse, "no figure any more: "+strings.SplitN(is.Error, "\n", 2)[0]
+	case now == nil:
+		c.Verdict, c.Why = Unequal, "the new report does not have it"
+	case !alike(f.Load, now.Load):
+		c.Verdict, c.Why = Unequal, fmt.Sprintf("it was measured at %.0f and now at %.0f packets a "+
+			"second: see bench run -like", f.Load, now.Load)
+		c.New = now.Summary()
+	default:
+		c.New = now.Summary()
+		c.Ratio = c.New.Median / c.Old.Median
+		c.P = benchmath.AssumeNothing.Compare(bench.Sample(f.Samples), bench.Sample(now.Samples)).P
+		if usesReference(m.Class) {
+			c.AgainstReference = r.againstReference(was, is, f, now)
+		}
+		c.Verdict = Shown
+		if judged {
+			c.Verdict = c.judge(f.Samples, now.Samples, limit)
+		}
+	}
+	r.Changes = append(r.Changes, c)
+}
+
+// alike tells whether two loads are one. Where the load is what was found, it follows from the knee
+// and is a figure itself.
+func alike(a, b float64) bool { return a == b || a > 0 && b > 0 && math.Abs(a/b-1) < 0.25 }
+
+// usesReference tells whether figures of a class move with the machine.
+func usesReference(c bench.Class) bool { return c != bench.Counted && c != bench.Memory }
+
+// againstReference is how far the ratio to the reference moved; NaN if the reports do not have the
+// same reference, or the figure is its own.
+func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure) float64 {
+	name := r.Old.Reference
+	a, b := r.Old.Peer(name), r.New.Peer(r.New.Reference)
+	if a == nil || b == nil || name != r.New.Reference || a.Digest != b.Digest || a.Digest == "" ||
+		was.Peer == name {
+		return math.NaN()
+	}
+	then := bench.Ratio(f, r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure))
+	later := bench.Ratio(now, r.New.Result(is.Scenario, name).Figure(f.At, f.Measure))
+	if !then.Known() || !later.Known() || then.Median == 0 {
+		return math.NaN()
+	}
+	return later.Median / then.Median
+}
+
+// judge decides on a figure that both reports have.
+func (c *Change) judge(old, new []float64, limit Threshold) Verdict {
+	up := moved(c.Ratio, limit.Relative)
+	if c.Old.Median == 0 && c.New.Median != 0 {
+		up = 1
+	}
+	if up == 0 || math.Abs(c.New.Median-c.Old.Median) <= limit.Absolute || !c.sure(old, new) {
+		return Same
+	}
+	if !math.IsNaN(c.AgainstReference) && moved(c.AgainstReference, limit.Relative) != up {
+		return Same
+	}
+	if (up > 0) == c.Measure.Higher {
+		return Better
+	}
+	return Worse
+}
+
+// moved tells whether a ratio is up (1) or down (-1) by more than a threshold: half as much is as
+// far as twice as much.
+func moved(ratio, relative float64) int {
+	switch {
+	case ratio > 1+relative:
+		return 1
+	case ratio < 1/(1+relative):
+		return -1
+	}
+	return 0
+}
+
+const (
+	alpha = 0.05
+	// samplesMin of each side are needed for a p below alpha.
+	samplesMin = 4
+)
+
+// sure tells whether samples differ by more than chance.
+func (c *Change) sure(old, new []float64) bool {
+	if min(len(old), len(new)) >= samplesMin {
+		return c.P < alpha
+	}
+	return slices.Max(old) < slices.Min(new) || slices.Max(new) < slices.Min(old)
+}

@@ -1,0 +1,277 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"derpd/loadgen"
+)
+
+// needs skips a test where the machine, not the code, lacks something.
+func needs(t *testing.T, err error) {
+	t.Helper()
+	if errors.Is(err, ErrUnavailable) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCPU(t *testing.T) {
+	before, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var u unix.Rusage
+	for used := time.Duration(0); used < 20*time.Millisecond; {
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+			t.Fatal(err)
+		}
+		after, err := CPU(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		used = after - before
+	}
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	all, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := time.Duration(u.Utime.Nano() + u.Stime.Nano()); (all - want).Abs() > want/10+
+		20*time.Millisecond {
+		t.Errorf("the clock says %v, getrusage %v", all, want)
+	}
+	for _, pid := range []int{0, 1 << 22, 1 << 30} {
+		if n, err := CPU(pid); err == nil {
+			t.Errorf("process %d, which cannot be, has used %v", pid, n)
+		}
+	}
+}
+
+// TestCountSyscalls counts a shell that makes a known number of calls: one for each builtin kill.
+func TestCountSyscalls(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", `read go
+		i=0; while [ $i -lt 1000 ]; do kill -0 $$; i=$((i+1)); done
+		(i=0; while [ $i -lt 500 ]; do kill -0 $$; i=$((i+1)); done)
+		echo done; read stop`)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close(); _ = cmd.Wait() }()
+	c, err := CountSyscalls(cmd.Process.Pid, true)
+	needs(t, err)
+	defer c.Close()
+	before, err := c.Read()
+	if err != nil || before != 0 {
+		t.Fatalf("%d calls of a sleeping process, %v", before, err)
+	}
+	fmt.Fprintln(in, "go")
+	var b [5]byte
+	if _, err := out.Read(b[:]); err != nil {
+		t.Fatal(err)
+	}
+	n, err := c.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The child's are inherited; beside the kills there are reads, fork, wait and write.
+	if n < 1500 || n > 1600 {
+		t.Errorf("%d calls counted, want 1500 and a few", n)
+	}
+}
+
+func TestCountSyscallsOfNobody(t *testing.T) {
+	if _, err := syscallEvent(); err != nil {
+		t.Skip(err)
+	}
+	if _, err := CountSyscalls(1<<30, true); err == nil || !strings.Contains(err.Error(), "1073741824") {
+		t.Errorf("a process that is not there: %v", err)
+	}
+}
+
+// TestSchedulingIsLeftOut counts a program that sleeps a number of times.
+func TestSchedulingIsLeftOut(t *testing.T) {
+	cmd := exec.Command("/bin/sh", "-c", `read go; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.001; done
+		echo done; read stop`)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Close(); _ = cmd.Wait() }()
+	all, err := CountSyscalls(cmd.Process.Pid, true)
+	needs(t, err)
+	defer all.Close()
+	working, err := CountSyscalls(cmd.Process.Pid, false)
+	needs(t, err)
+	defer working.Close()
+	fmt.Fprintln(in, "go")
+	var b [5]byte
+	if _, err := out.Read(b[:]); err != nil {
+		t.Fatal(err)
+	}
+	// Each child sleeps once; its C library may use a futex or two as it starts.
+	w, err1 := working.Read()
+	n, err2 := all.Read()
+	if err := errors.Join(err1, err2); err != nil || n < w+10 || n > w+30 {
+		t.Errorf("%d calls, %d without sleeping: %v", n, w, err)
+	}
+}
+
+// TestNothingStaysMounted looks whether the private tracefs is seen by others.
+func TestNothingStaysMounted(t *testing.T) {
+	mounts := func() string {
+		b, err := os.ReadFile("/proc/self/mounts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	before := mounts()
+	if _, err := syscallEvent(); err != nil {
+		t.Skip(err)
+	}
+	if after := mounts(); after != before {
+		t.Errorf("mounts were\n%s\nand are\n%s", before, after)
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	g, err := Throttle(0.2)
+	needs(t, err)
+	defer g.Close()
+	cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	if err := g.Add(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	const span = 500 * time.Millisecond
+	before, err1 := CPU(cmd.Process.Pid)
+	time.Sleep(span)
+	after, err2 := CPU(cmd.Process.Pid)
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	if used := after - before; used > span/2 {
+		t.Errorf("a process held to 20 %% used %v of %v", used, span)
+	}
+	g.Close()
+	if _, err := os.Stat(g.dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the group is still there: %v", err)
+	}
+	if _, err := Throttle(0.01); err == nil || !strings.Contains(err.Error(), "0.1") {
+		t.Errorf("a share that cannot be granted: %v", err)
+	}
+}
+
+func TestFindHierarchy(t *testing.T) {
+	with, without := t.TempDir(), t.TempDir()
+	for dir, what := range map[string]string{with: "cpuset cpu io\n", without: "memory\n"} {
+		err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte(what), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	v1 := "30 24 0:26 / /cg/cpu rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+	set := "31 24 0:26 / /cg/cpuset rw,relatime - cgroup cgroup rw,cpuset\n"
+	v2 := func(dir string) string { return "32 24 0:27 / " + dir + " rw - cgroup2 cgroup2 rw\n" }
+	for _, tc := range []struct {
+		name, mounts, dir string
+		v2                bool
+		fails             string
+	}{
+		{"version 1", set + v2(without) + v1, "/cg/cpu", false, ""},
+		{"version 2", "garbage\n" + set + v2(with), with, true, ""},
+		{"without cpu", set + v2(without), "", false, "cpu controller"},
+		{"none", set, "", false, "no cgroup hierarchy"},
+	} {
+		h, err := findHierarchy([]byte(tc.mounts))
+		if tc.fails != "" {
+			if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), tc.fails) {
+				t.Errorf("%s: %v", tc.name, err)
+			}
+			continue
+		}
+		if err != nil || h != (hierarchy{tc.dir, tc.v2}) {
+			t.Errorf("%s: %+v, %v", tc.name, h, err)
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	page, status := "heap profile: 1\n# Mallocs = 1250000\n", http.StatusOK
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host != "relay.invalid" || r.URL.String() != heapPage {
+			t.Errorf("asked %q for %q", r.Host, r.URL)
+		}
+		w.WriteHeader(status)
+		fmt.Fprint(w, page)
+	}))
+	defer s.Close()
+	addr := netip.MustParseAddrPort(s.Listener.Addr().String())
+	target := loadgen.Target{Addr: addr, Host: "relay.invalid", Plain: true}
+	if n, err := Allocations(t.Context(), target); err != nil || n != 1250000 {
+		t.Errorf("%d, %v", n, err)
+	}
+	for _, tc := range []struct {
+		page   string
+		status int
+		want   string
+	}{
+		{"derp_home 1\n", 200, "has no line"},
+		{"x", 403, "403"},
+	} {
+		page, status = tc.page, tc.status
+		_, err := Allocations(t.Context(), target)
+		if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("page %q: %v", tc.page, err)
+		}
+	}
+	target.Plain = false
+	if _, err := Allocations(t.Context(), target); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("no TLS: %v", err)
+	}
+}
+
+func FuzzParseMallocs(f *testing.F) {
+	f.Add([]byte("heap profile\n# Mallocs = 12\n"))
+	f.Add([]byte("# Mallocs = NaN\n"))
+	f.Add([]byte("# Mallocs = -1"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if n, err := parseMallocs(b); err == nil && n >= 1<<53 {
+			t.Errorf("%d from %q", n, b)
+		}
+	})
+}

@@ -1,0 +1,50 @@
+package runner
+
+import (
+	"context"
+	"time"
+
+	"derpd/bench"
+	"derpd/loadgen"
+	"derpd/loadgen/host"
+)
+
+// Bed is the machine that peers run on.
+type Bed interface {
+	// Launch starts a peer, with TLS unless plain, with STUN if asked for, and returns when it takes
+	// connections. The error quotes what it logged.
+	Launch(ctx context.Context, p bench.Peer, plain, stun bool) (Relay, error)
+	// Fleet makes clients. The first fleet reads what the relay drops and calls atEdge as a window
+	// begins (0) and ends (1); the second is the same clients without that, so that nobody but them
+	// keeps the relay busy.
+	Fleet(job loadgen.Job, atEdge func(edge int)) (metered, bare loadgen.Fleet, err error)
+	// Use is the use of the whole machine, and of this process.
+	Use() (all host.Use, own time.Duration, err error)
+	// Kernel is what the kernel holds for sockets, in bytes.
+	Kernel() (bytes int64, err error)
+	// Wait lets time pass.
+	Wait(ctx context.Context, d time.Duration) error
+}
+
+// Relay is a peer that runs. Readings are of its process; those that this machine or this peer does
+// not offer wrap probe.ErrUnavailable.
+type Relay interface {
+	Target() loadgen.Target
+	STUNPort() int
+	CPU() (time.Duration, error)                    // since it was started, exact
+	CoarseCPU() (loadgen.CPU, error)                // the same in parts, in steps of 10 ms
+	Memory() (int64, error)                         // resident bytes
+	CountSyscalls(scheduling bool) (Counter, error) // from now on
+	Allocations(context.Context) (uint64, error)
+	// Throttle holds it to a share of a processor for the rest of its life.
+	Throttle(share float64) error
+	// Explain adds to an error what the relay logged last.
+	Explain(err error) error
+	Stop()
+}
+
+// Counter counts from its making on.
+type Counter interface {
+	Read() (uint64, error)
+	Close()
+}

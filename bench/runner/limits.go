@@ -1,0 +1,26 @@
+package runner
+
+import "time"
+
+const (
+	// attemptsMax is how often a turn is tried until it is not disturbed.
+	attemptsMax = 3
+	// repeatShare bounds repeated turns of a run as a share of its turns, so that a machine that
+	// is never quiet ends as well.
+	repeatShare = 0.15
+	// noiseSpanMin is the shortest span in which interference is told: it is counted in ticks of
+	// 10 ms, of which three are 3 % of two processors then.
+	noiseSpanMin = 500 * time.Millisecond
+	// remarksMax bounds what one result remarks: the first ones tell, the rest repeats them.
+	remarksMax = 5
+	// loginsAtOnce keeps the relay busy and its accept queue short.
+	loginsAtOnce = 64
+	// aheadBytes are records sealed before they are due.
+	aheadBytes = 256 << 20
+	// sampledRecords: every n-th record is opened and compared whole.
+	sampledRecords = 64
+	// seed makes schedules and contents the same in every run.
+	seed = 1
+	// loginTimeout bounds one login; DERP clients give up after 10 s in all.
+	loginTimeout = 10 * time.Second
+)

@@ -1,0 +1,119 @@
+package runner
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"derpd/bench"
+	"derpd/bench/probe"
+	"derpd/loadgen"
+	"derpd/loadgen/engine"
+	"derpd/loadgen/host"
+	"derpd/loadgen/launch"
+	"derpd/loadgen/meter"
+)
+
+// Machine is this machine as a Bed.
+type Machine struct{ CPU int } // the relay's processor; negative: any
+
+var _ Bed = Machine{}
+
+// Launch implements Bed.
+func (m Machine) Launch(ctx context.Context, p bench.Peer, plain, stun bool) (Relay,
+	error) {
+	region, err := launch.Start(ctx, launch.Options{Path: p.Path, Args: p.Args,
+		Plain: plain || p.Plain, CPU: m.CPU, STUN: stun})
+	if err != nil {
+		return nil, err
+	}
+	return &process{region: region}, nil
+}
+
+// Fleet implements Bed.
+func (m Machine) Fleet(job loadgen.Job, atEdge func(int)) (metered, bare loadgen.Fleet, err error) {
+	e, err := engine.New(job)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := meter.New(e, job)
+	f.AtEdge = atEdge
+	return f, e, nil
+}
+
+// Use implements Bed.
+func (m Machine) Use() (all host.Use, own time.Duration, err error) {
+	if all, err = host.ReadUse(); err != nil {
+		return all, 0, err
+	}
+	var u unix.Rusage
+	err = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return all, time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
+}
+
+// Kernel implements Bed.
+func (m Machine) Kernel() (int64, error) {
+	k, err := host.ReadKernel()
+	sockets, _ := k.Sockets()
+	return sockets + k.TCPBytes, err
+}
+
+// Wait implements Bed.
+func (m Machine) Wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// process is a relay of one process.
+type process struct {
+	region *launch.Region
+	group  *probe.Group
+}
+
+func (p *process) Target() loadgen.Target { return p.region.Targets[0] }
+func (p *process) STUNPort() int          { return int(p.region.STUNPort) }
+func (p *process) pid() int               { return p.region.Targets[0].PID }
+
+func (p *process) CPU() (time.Duration, error)     { return probe.CPU(p.pid()) }
+func (p *process) CoarseCPU() (loadgen.CPU, error) { return host.CPU(p.pid()) }
+func (p *process) Memory() (int64, error)          { return host.RSS(p.pid()) }
+
+func (p *process) CountSyscalls(scheduling bool) (Counter, error) {
+	c, err := probe.CountSyscalls(p.pid(), scheduling)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (p *process) Allocations(ctx context.Context) (uint64, error) {
+	return probe.Allocations(ctx, p.Target())
+}
+
+func (p *process) Throttle(share float64) error {
+	g, err := probe.Throttle(share)
+	if err != nil {
+		return err
+	}
+	if err := g.Add(p.pid()); err != nil {
+		g.Close()
+		return err
+	}
+	p.group = g
+	return nil
+}
+
+func (p *process) Explain(err error) error { return p.region.Explain(err) }
+
+// Stop lets the process end at full speed.
+func (p *process) Stop() {
+	if p.group != nil {
+		p.group.Close()
+	}
+	p.region.Stop()
+}

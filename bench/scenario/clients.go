@@ -1,0 +1,166 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"derpd/bench"
+	"derpd/bench/runner"
+	"derpd/loadgen"
+	"derpd/loadgen/workloads"
+)
+
+// bystanders is the name that workloads give the pairs which show whether others are hurt.
+const bystanders = "bystanders"
+
+// defaults leaves a workload as it is.
+var defaults = workloads.Params{}
+
+// idle is silent clients: what they take, and what letting them in took.
+func idle(z size) runner.Scenario {
+	return runner.Scenario{Name: "idle-tls", Rounds: z.heavy,
+		Text: fmt.Sprintf("%d clients over TLS that log in and are silent, looked at %v after the last "+
+			"login", z.clients, z.settle),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			w := build("idle", workloads.Params{Clients: z.clients}, 0)
+			if _, err := settleIn(ctx, s, w, z.settle); err != nil {
+				return err
+			}
+			return askAll(ctx, s, 0)
+		}}
+}
+
+// many is the cost of many clients, silent and talking, and of a packet among them.
+func many(z size) runner.Scenario {
+	return runner.Scenario{Name: "many-tls", Rounds: z.heavy,
+		Text: fmt.Sprintf("%d clients over TLS: silent for %v after the last login, then a tenth of "+
+			"them talks, %d packets a second; then the same traffic with %d clients", z.clients,
+			z.settle, chatterRate, fewClients),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			w := build("chatter", workloads.Params{Clients: z.clients}, chatterRate)
+			before, err := settleIn(ctx, s, w, z.settle)
+			if err != nil {
+				return err
+			}
+			// Twice the window: a tenth of the talkers talks at a time.
+			m, err := s.Step(ctx, step(chatterRate, 2*z.window))
+			if err != nil {
+				return err
+			}
+			user, kernel, err := s.Memory()
+			if err != nil {
+				return err
+			}
+			n := float64(z.clients)
+			s.Add("", bench.ActiveMemory, (user-before.user)/n, 0, m)
+			s.Add("", bench.ActiveKernel, (kernel-before.kernel)/n, 0, m)
+			addStep(s, "many", chatterRate, m)
+			if err := askAll(ctx, s, chatterRate); err != nil {
+				return err
+			}
+			many, _, _ := m.CPUMicros()
+			few := build("chatter", workloads.Params{Clients: fewClients}, chatterRate)
+			if _, err := s.Ramp(ctx, few); err != nil {
+				return err
+			}
+			if m, err = s.Step(ctx, step(chatterRate, 2*z.window)); err != nil {
+				return err
+			}
+			addStep(s, "few", chatterRate, m)
+			with, _, _ := m.CPUMicros()
+			s.Add("", bench.Growth, many/with, 0, m)
+			return nil
+		}}
+}
+
+// taken is memory in bytes.
+type taken struct{ user, kernel float64 }
+
+// settleIn logs the clients of a workload in, and records what that took and what they take.
+func settleIn(ctx context.Context, s *runner.Session, w loadgen.Workload, settle time.Duration) (
+	before taken, err error) {
+	if before.user, before.kernel, err = s.Memory(); err != nil {
+		return before, err
+	}
+	r, err := s.Ramp(ctx, w)
+	if err != nil {
+		return before, err
+	}
+	n := float64(r.Clients)
+	s.Add("", bench.Logins, n/r.Took.Seconds(), 0, nil)
+	s.Add("", bench.LoginCPU, runner.Micros(r.CPU)/n, 0, nil)
+	if err := s.Wait(ctx, settle); err != nil {
+		return before, err
+	}
+	user, kernel, err := s.Memory()
+	if err != nil {
+		return before, err
+	}
+	s.Add("", bench.IdleMemory, (user-before.user)/n, 0, nil)
+	s.Add("", bench.IdleKernel, (kernel-before.kernel)/n, 0, nil)
+	return before, nil
+}
+
+// askAll lets every client prove by a ping that it is still served. A step needs traffic if its
+// workload has any.
+func askAll(ctx context.Context, s *runner.Session, rate float64) error {
+	_, err := s.Step(ctx, loadgen.Step{Rate: rate, Window: askWindow, Drain: drain, Ask: true})
+	return err
+}
+
+// storm is a cut of most clients: how long until they are back, and are others hurt?
+func storm(z size) runner.Scenario {
+	const rate = 1000
+	return runner.Scenario{Name: "storm-tls", Rounds: z.few,
+		Text: fmt.Sprintf("%d clients over TLS lose their connections at once and come back as fast as "+
+			"they are let, beside 10 pairs with %d packets a second together", z.cut, rate),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			w := build("storm", workloads.Params{Clients: z.cut}, rate)
+			calm := loadgen.Workload{Name: "calm", Groups: w.Groups}
+			if _, err := s.Ramp(ctx, calm); err != nil {
+				return err
+			}
+			m, err := s.Step(ctx, step(rate, z.window))
+			if err != nil {
+				return err
+			}
+			addOthers(s, "calm", m)
+			if _, err := s.Ramp(ctx, w); err != nil {
+				return err
+			}
+			if m, err = s.Step(ctx, step(rate, readmitMax)); err != nil {
+				return err
+			}
+			addOthers(s, "storm", m)
+			if m.Readmit <= 0 {
+				s.Remark("not all of %d clients were back within %v", z.cut, readmitMax-w.Cut.After)
+				return nil
+			}
+			s.Add("", bench.Readmit, m.Readmit.Seconds(), 0, m)
+			return nil
+		}}
+}
+
+// stun is binding requests as fast as answers come.
+func stun(z size) runner.Scenario {
+	return runner.Scenario{Name: "stun", Rounds: z.few, STUN: true,
+		Text: "STUN binding requests from 16 sockets as fast as answers come",
+		Play: func(ctx context.Context, s *runner.Session) error {
+			w := build("stun", workloads.Params{Port: s.STUNPort()}, 0)
+			if _, err := s.Ramp(ctx, w); err != nil {
+				return err
+			}
+			m, err := s.Step(ctx, step(0, z.window))
+			if err != nil {
+				return err
+			}
+			if m.STUN == nil || m.STUN.Answered == 0 {
+				s.Remark("it does not answer STUN")
+				return nil
+			}
+			s.Add("", bench.Answers, float64(m.STUN.Answered)/m.Window.Seconds(), 0, m)
+			s.Add("", bench.AnswerCPU, runner.Micros(m.CPU)/float64(m.STUN.Answered), 0, m)
+			return nil
+		}}
+}

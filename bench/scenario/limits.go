@@ -1,0 +1,44 @@
+package scenario
+
+import "time"
+
+const (
+	// warm is sent before each window, for TCP windows, queues and heaps to reach their steady
+	// state: goroutine stacks and receive buffers of a Go relay grow within the first 100 ms.
+	warm = 300 * time.Millisecond
+	// drain bounds the wait for what is under way when a window ends; queues hold up to a second.
+	drain = 3 * time.Second
+	// rung is the window of one step of a search for the knee: 10,000 packets at its lowest rate.
+	rung = 500 * time.Millisecond
+	// rungDrop ends a ladder: a rung that delivers less than this share of the best so far is past
+	// the knee.
+	rungDrop = 0.7
+	// rungReached ends it too: neither the senders nor TCP let more through.
+	rungReached = 0.7
+	// rungStep is the ratio of two rungs; refineSteps take its root above the best one, to 41 %,
+	// 19 % and 9 %, which half a second on a shared machine just tells apart.
+	rungStep    = 2
+	refineSteps = 3
+	// ladderFirst and ladderLast are its rates, packets a second. derper's knee is at 80,000 and
+	// what the generator can offer ends below a million.
+	ladderFirst = 20_000
+	ladderLast  = 1_000_000
+	// throttledShare is the part of a processor that relays have under overload, so that ten times
+	// what they take can be offered.
+	throttledShare = 0.1
+	// bulkPairs, bulkBytes: as derper and others have been measured.
+	bulkPairs = 10
+	bulkBytes = 1400
+	// chatterRate is packets a second of scenarios with many clients.
+	chatterRate = 10_000
+	// fewClients is what growth with the number of clients is measured against.
+	fewClients = 100
+	// lonelyRate lets each packet be received, forwarded and waited for by itself.
+	lonelyRate = 500
+	// askWindow is the traffic before a question to all clients: as short as interference can be
+	// told in, which is counted in ticks of 10 ms.
+	askWindow = 200 * time.Millisecond
+	// readmitMax is the window in which all that were cut should be back: 3,000 clients at 500
+	// logins a second, and as much again.
+	readmitMax = 12 * time.Second
+)

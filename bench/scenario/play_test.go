@@ -1,0 +1,241 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"derpd/bench"
+	"derpd/bench/probe"
+	"derpd/bench/runner"
+	"derpd/loadgen"
+	"derpd/loadgen/host"
+)
+
+// model is a machine with a relay that takes 10 µs a packet, 500 µs a login and 2000 bytes a client,
+// and delivers what it can; beyond that it collapses to a fifth, or holds senders back.
+type model struct {
+	collapses   bool
+	cannotHold  bool // to a share of a processor
+	withoutSTUN bool
+	steps       []loadgen.Step
+	workloads   []loadgen.Workload
+	waited      time.Duration
+
+	share   float64
+	cpu     time.Duration
+	clients int
+}
+
+const capacity = 100_000
+
+func (m *model) Launch(context.Context, bench.Peer, bool, bool) (runner.Relay, error) {
+	m.share, m.cpu, m.clients = 1, 0, 0
+	return m, nil
+}
+func (m *model) Fleet(job loadgen.Job, atEdge func(int)) (metered, bare loadgen.Fleet, err error) {
+	m.workloads = append(m.workloads, job.Workload)
+	f := &modelFleet{m, job.Workload, atEdge}
+	return f, f, nil
+}
+func (m *model) Use() (host.Use, time.Duration, error) {
+	return host.Use{Busy: m.cpu, Idle: time.Hour}, 0, nil
+}
+func (m *model) Kernel() (int64, error) { return int64(m.clients) * 5000, nil }
+func (m *model) Wait(_ context.Context, d time.Duration) error {
+	m.waited += d
+	return nil
+}
+func (m *model) Target() loadgen.Target {
+	return loadgen.Target{Addr: netip.MustParseAddrPort("127.0.0.1:1")}
+}
+func (m *model) STUNPort() int               { return 3478 }
+func (m *model) CPU() (time.Duration, error) { return m.cpu, nil }
+func (m *model) CoarseCPU() (loadgen.CPU, error) {
+	return loadgen.CPU{User: m.cpu / 2, System: m.cpu / 2}, nil
+}
+func (m *model) Memory() (int64, error)  { return 1e7 + int64(m.clients)*2000, nil }
+func (m *model) Stop()                   {}
+func (m *model) Explain(err error) error { return err }
+func (m *model) Throttle(share float64) error {
+	if m.cannotHold {
+		return fmt.Errorf("%w: no cgroups", probe.ErrUnavailable)
+	}
+	m.share = share
+	return nil
+}
+func (m *model) CountSyscalls(bool) (runner.Counter, error) {
+	return &modelCounter{m, len(m.steps)}, nil
+}
+func (m *model) Allocations(context.Context) (uint64, error) { return 1000, nil }
+
+type modelCounter struct {
+	m     *model
+	since int
+}
+
+// Read is 3 calls for each packet of the last step.
+func (c *modelCounter) Read() (uint64, error) {
+	if len(c.m.steps) == c.since {
+		return 0, nil
+	}
+	s := c.m.steps[len(c.m.steps)-1]
+	return 3 * uint64(s.Rate*s.Window.Seconds()), nil
+}
+func (c *modelCounter) Close() {}
+
+type modelFleet struct {
+	m      *model
+	w      loadgen.Workload
+	atEdge func(int)
+}
+
+func (f *modelFleet) Ramp(context.Context) (*loadgen.RampResult, error) {
+	n := f.w.Clients()
+	f.m.clients = n
+	took := time.Duration(n) * 500 * time.Microsecond
+	f.m.cpu += took
+	return &loadgen.RampResult{Clients: n, Wanted: n, Took: max(took, 1)}, nil
+}
+
+func (f *modelFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResult, error) {
+	m := f.m
+	f.atEdge(0)
+	m.steps = append(m.steps, s)
+	limit := capacity * m.share
+	due, got := s.Rate, math.Min(s.Rate, limit)
+	sent := got
+	if m.collapses && due > limit {
+		sent, got = due, limit/5
+	}
+	seconds := s.Window.Seconds()
+	count := func(v float64) uint64 { return uint64(v*seconds + .5) }
+	r := &loadgen.StepResult{Step: s, Window: s.Window, Readmit: 3 * time.Second}
+	h := loadgen.NewHist()
+	h.Record(time.Duration(len(m.workloads)) * time.Millisecond)
+	for i := range f.w.Groups {
+		g := loadgen.GroupResult{Name: f.w.Groups[i].Name, Latency: h}
+		if i == 0 {
+			g.Due, g.Sent, g.Delivered = count(due), count(sent), count(got)
+		}
+		r.Groups = append(r.Groups, g)
+		m.cpu += time.Duration(g.Delivered) * 10 * time.Microsecond
+	}
+	if f.w.STUN != nil && !m.withoutSTUN {
+		r.STUN = &loadgen.STUNResult{Sent: count(1e5), Answered: count(1e5)}
+		m.cpu += time.Duration(r.STUN.Answered) * 5 * time.Microsecond
+	}
+	r.Books = loadgen.Books{Due: count(due), NotAccepted: count(due) - count(sent), Sent: count(sent),
+		Delivered: count(got), DroppedKnown: true,
+		Dropped: map[string]uint64{"queue": count(sent) - count(got)}}
+	f.atEdge(1)
+	return r, nil
+}
+func (f *modelFleet) Progress() loadgen.Progress { return loadgen.Progress{} }
+func (f *modelFleet) Close() error {
+	f.m.clients = 0
+	return nil
+}
+
+// play runs one scenario for one round.
+func play(t *testing.T, m *model, scale, name string) *bench.Result {
+	t.Helper()
+	s, err := Find(scale)
+	if err == nil {
+		err = s.Only([]string{name})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Scenarios[0].Rounds = 1
+	r := runner.Runner{Bed: m, Peers: []bench.Peer{{Name: "p"}}, Knee: 68_000, NoiseMax: 1,
+		Say: func(string, ...any) {}}
+	var into bench.Report
+	r.Run(t.Context(), s.Scenarios, &into)
+	if into.Failed() {
+		t.Fatalf("%s: %+v", name, into.Results)
+	}
+	return &into.Results[0]
+}
+
+// TestFigures holds each scenario to what it must find of the model.
+func TestFigures(t *testing.T) {
+	type want struct {
+		at, measure string
+		least, most float64
+	}
+	near := func(at, measure string, v float64) want { return want{at, measure, v * .99, v * 1.01} }
+	for _, tc := range []struct {
+		scale, name string
+		m           model
+		wants       []want
+	}{
+		{"full", "bulk-tls", model{}, []want{near("20k", bench.CPU, 10), near("60k", bench.CPUUser, 5),
+			near("60k", bench.Delivered, 60e3), near("20k", bench.Batched, 3), near("20k", bench.P99, 1000),
+			{"20k", bench.Allocs, 0, 0}}},
+		{"full", "latency-tls", model{}, []want{near("20%", bench.P50, 1000), near("80%", bench.CPU, 10)}},
+		{"full", "knee-tls", model{}, []want{near("1-a-write", bench.Delivered, capacity)}},
+		{"full", "knee-plain", model{collapses: true},
+			[]want{{"1-a-write", bench.Delivered, .9 * capacity, capacity}}},
+		{"full", "overload-tls-1", model{}, []want{near("knee", bench.Delivered, capacity*throttledShare),
+			near("2x", bench.Goodput, 1), near("10x", bench.Goodput, 1)}},
+		{"full", "overload-tls-8", model{collapses: true}, []want{{"10x", bench.Goodput, .2, .23},
+			near("10x", bench.CPU, 10)}},
+		{"quick", "overload-tls-8", model{cannotHold: true}, []want{
+			near("knee", bench.Delivered, capacity), near("5x", bench.Goodput, 1)}},
+		{"quick", "chatter-tls", model{}, []want{near("", bench.CPU, 10)}},
+		{"quick", "idle-tls", model{}, []want{near("", bench.IdleMemory, 2000),
+			near("", bench.IdleKernel, 5000), near("", bench.Logins, 2000), near("", bench.LoginCPU, 500)}},
+		{"full", "many-tls", model{}, []want{near("", bench.ActiveMemory, 2000),
+			near("many", bench.CPU, 10), near("few", bench.CPU, 10), near("", bench.Growth, 1)}},
+		{"full", "crowd-tls", model{}, []want{near("calm", bench.Others, 1000),
+			near("incast", bench.Others, 2000), near("flood", bench.Others, 3000)}},
+		{"full", "storm-tls", model{}, []want{near("calm", bench.Others, 1000),
+			near("storm", bench.Others, 2000), near("", bench.Readmit, 3)}},
+		{"full", "stun", model{}, []want{near("", bench.Answers, 1e5), near("", bench.AnswerCPU, 5)}},
+		{"gate", "counts-plain", model{}, []want{near("alone", bench.Syscalls, 3)}},
+	} {
+		res := play(t, &tc.m, tc.scale, tc.name)
+		for _, w := range tc.wants {
+			f := res.Figure(w.at, w.measure)
+			if f == nil || f.Samples[0] < w.least || f.Samples[0] > w.most {
+				t.Errorf("%s %q %s: %+v, want %v to %v", tc.name, w.at, w.measure, f, w.least, w.most)
+			}
+		}
+		if (len(res.Remarks) > 0) != tc.m.cannotHold {
+			t.Errorf("%s: remarks %q", tc.name, res.Remarks)
+		}
+	}
+}
+
+// TestLoads looks at what was sent.
+func TestLoads(t *testing.T) {
+	m := &model{}
+	play(t, m, "full", "latency-tls")
+	var rates []float64
+	for _, s := range m.steps {
+		rates = append(rates, math.Round(s.Rate))
+		if !s.Busy || s.Warm == 0 || s.Drain == 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	if !slices.Equal(rates, []float64{13_600, 34_000, 54_400}) {
+		t.Errorf("rates %v", rates)
+	}
+	m = &model{}
+	play(t, m, "full", "many-tls")
+	if m.waited != 30*time.Second || m.workloads[0].Clients() != 15_000 || m.workloads[1].Clients() != 100 {
+		t.Errorf("waited %v for %d clients", m.waited, m.workloads[0].Clients())
+	}
+	m = &model{withoutSTUN: true}
+	if res := play(t, m, "full", "stun"); len(res.Remarks) != 1 || len(res.Figures) > 0 {
+		t.Errorf("%+v", res)
+	}
+	if m.workloads[0].STUN.Port != 3478 {
+		t.Errorf("port %d", m.workloads[0].STUN.Port)
+	}
+}

@@ -1,0 +1,169 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"derpd/bench"
+	"derpd/bench/runner"
+	"derpd/loadgen"
+	"derpd/loadgen/workloads"
+)
+
+// build makes a named workload; a wrong name or parameter is a mistake in this room.
+func build(name string, p workloads.Params, rate float64) loadgen.Workload {
+	named, err := workloads.Find(name)
+	if err != nil {
+		panic(err)
+	}
+	w, err := named.Build(p, rate)
+	if err != nil {
+		panic(err)
+	}
+	return w
+}
+
+func bulkPairsOf(frames int, rate float64) loadgen.Workload {
+	return build("bulk", workloads.Params{Pairs: bulkPairs, Size: bulkBytes, Frames: frames}, rate)
+}
+
+// step is one at a rate, while the generator polls busily: the relay is not charged for waking it.
+func step(rate float64, window time.Duration) loadgen.Step {
+	return loadgen.Step{Rate: rate, Warm: warm, Window: window, Drain: drain, Busy: true}
+}
+
+// addStep records what every step yields.
+func addStep(s *runner.Session, at string, load float64, m *runner.Measured) {
+	all, user, system := m.CPUMicros()
+	s.Add(at, bench.CPU, all, load, m)
+	s.Add(at, bench.CPUUser, user, load, m)
+	s.Add(at, bench.CPUSystem, system, load, m)
+	s.Add(at, bench.Delivered, m.PerSecond(), load, m)
+	addLatency(s, at, load, m)
+}
+
+func addLatency(s *runner.Session, at string, load float64, m *runner.Measured) {
+	h := m.Latency()
+	if h.Count() > 0 {
+		s.Add(at, bench.P50, runner.Micros(h.At(50)), load, m)
+		s.Add(at, bench.P99, runner.Micros(h.At(99)), load, m)
+		s.Add(at, bench.P999, runner.Micros(h.At(99.9)), load, m)
+	}
+	s.Add(at, bench.GeneratorIdle, m.Slack.Idle, load, m)
+}
+
+// addCounts runs a step more, of packets that come together, which is counted.
+func addCounts(ctx context.Context, s *runner.Session, at string, load float64,
+	window time.Duration) error {
+	counts, err := s.Count(ctx, step(load, window))
+	if err != nil {
+		return err
+	}
+	s.Add(at, bench.Batched, counts.Syscalls, load, nil)
+	s.Add(at, bench.Allocs, counts.Allocs, load, nil)
+	return nil
+}
+
+func way(plain bool) (suffix, text string) {
+	if plain {
+		return "plain", "plain TCP"
+	}
+	return "tls", "TLS"
+}
+
+// bulk is 10 pairs at two rates.
+func bulk(z size, plain bool) runner.Scenario {
+	suffix, text := way(plain)
+	return runner.Scenario{Name: "bulk-" + suffix, Rounds: z.rounds, Plain: plain,
+		Text: fmt.Sprintf("%d pairs, packets of %d bytes, one a write, evenly spaced, over %s",
+			bulkPairs, bulkBytes, text),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			if _, err := s.Ramp(ctx, bulkPairsOf(1, 1)); err != nil {
+				return err
+			}
+			for _, load := range []float64{20_000, 60_000} {
+				m, err := s.Step(ctx, step(load, z.window))
+				if err != nil {
+					return err
+				}
+				addStep(s, rateName(load), load, m)
+				if err := addCounts(ctx, s, rateName(load), load, z.window/2); err != nil {
+					return err
+				}
+			}
+			return nil
+		}}
+}
+
+// rateName names a load: 20k.
+func rateName(load float64) string { return fmt.Sprintf("%.0fk", load/1000) }
+
+// latency is 10 pairs at shares of the reference's knee, the same for all peers.
+func latency(z size) runner.Scenario {
+	return runner.Scenario{Name: "latency-tls", Rounds: z.rounds, Knee: true,
+		Text: fmt.Sprintf("%d pairs, packets of %d bytes, one a write, over TLS, at shares of the "+
+			"reference's knee, the same for all", bulkPairs, bulkBytes),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			if _, err := s.Ramp(ctx, bulkPairsOf(1, 1)); err != nil {
+				return err
+			}
+			for _, share := range []float64{0.2, 0.5, 0.8} {
+				load := share * s.Knee
+				m, err := s.Step(ctx, step(load, z.window))
+				if err != nil {
+					return err
+				}
+				at := fmt.Sprintf("%.0f%%", 100*share)
+				addLatency(s, at, load, m)
+				all, _, _ := m.CPUMicros()
+				s.Add(at, bench.CPU, all, load, m)
+			}
+			return nil
+		}}
+}
+
+// chatter is many clients of which some talk.
+func chatter(z size) runner.Scenario {
+	return runner.Scenario{Name: "chatter-tls", Rounds: z.rounds,
+		Text: fmt.Sprintf("%d clients over TLS, a tenth of which talks, %d packets a second of 570 "+
+			"bytes on average", z.clients, chatterRate),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			_, err := s.Ramp(ctx, build("chatter", workloads.Params{Clients: z.clients}, chatterRate))
+			if err != nil {
+				return err
+			}
+			m, err := s.Step(ctx, step(chatterRate, z.window))
+			if err != nil {
+				return err
+			}
+			addStep(s, "", chatterRate, m)
+			return nil
+		}}
+}
+
+// counts is only what can be counted, at loads where it does not depend on speed.
+func counts(z size, plain bool) runner.Scenario {
+	suffix, text := way(plain)
+	return runner.Scenario{Name: "counts-" + suffix, Rounds: z.rounds, Plain: plain,
+		Text: fmt.Sprintf("what the relay does for a packet of %d bytes over %s: alone (one pair, %d "+
+			"packets a second, each of which is over before the next) and in a stream (one pair at "+
+			"full speed, eight packets a write)", bulkBytes, text, lonelyRate),
+		Play: func(ctx context.Context, s *runner.Session) error {
+			lonely := build("bulk", workloads.Params{Pairs: 1, Size: bulkBytes}, lonelyRate)
+			if _, err := s.Ramp(ctx, lonely); err != nil {
+				return err
+			}
+			// Allocations of so few packets drown in those of asking for them.
+			alone, err := s.Count(ctx, step(lonelyRate, z.window))
+			if err != nil {
+				return err
+			}
+			s.Add("alone", bench.Syscalls, alone.Working, lonelyRate, nil)
+			stream := build("bulk", workloads.Params{Pairs: 1, Size: bulkBytes, Frames: 8}, 0)
+			if _, err := s.Ramp(ctx, stream); err != nil {
+				return err
+			}
+			return addCounts(ctx, s, "stream", 0, z.window)
+		}}
+}
