@@ -32,7 +32,7 @@ plan-check: build bench-peers
 # Unit tests and simulation under the race detector, then the relay from outside, and derper
 # by the same tests, which is how these are tested.
 test:
-	@.ci/need gcc openssl
+	@.ci/need gcc openssl ip
 	@rm -rf .bin/results/test
 	CGO_ENABLED=1 .ci/gotest test . -race -timeout 8m ./...
 	.ci/gotest test . -count=1 -run 'Test(Mesh)?Simulation$$' ./relay

@@ -8,8 +8,9 @@ type Threshold struct {
 	Absolute float64 // in the figure's unit
 }
 
-// Thresholds are those of the classes: above what medians of one build moved by from run to run on
-// a machine of two shared processors. A class that is not here is not judged.
+// Thresholds are those of the classes. They are estimates: tried on simulated noise and on one pair
+// of runs of one build, not yet on many pairs from a quiet machine. A class that is not here is not
+// judged.
 var Thresholds = map[bench.Class]Threshold{
 	// A lonely packet takes some four system calls, so one more is a change of the code. So is an
 	// allocation in fifty packets.
