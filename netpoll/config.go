@@ -17,7 +17,10 @@ type Config struct {
 	// are for accepted ones.
 	UserTimeout time.Duration
 	KeepAlive   time.Duration
-	Logger      *slog.Logger // nil: silent
+	// Gather is how long received bytes may wait for others to be dealt with together, while
+	// so many come that several will; 0: not at all.
+	Gather time.Duration
+	Logger *slog.Logger // nil: silent
 }
 
 // complete fills in the defaults and refuses what cannot work.

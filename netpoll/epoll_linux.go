@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,9 +29,10 @@ type Epoll struct {
 	events   []unix.EpollEvent
 	next     int  // events[next:ready] are not handled yet
 	ready    int  //
-	busy     bool // the last turn had work: poll before sleeping
 	spin     bool // never sleep
 	owed     bool // a turn has to come without any event
+	brief    bool // the last sleep was ended by an event: the next one will be short
+	pace     pace
 	arena    []byte
 	received int // bytes of arena given out in this turn
 
@@ -76,6 +78,7 @@ func NewEpoll(id int, cfg Config) (*Epoll, error) {
 		keepAlive:    cfg.KeepAlive,
 		log:          cfg.Logger.With("loop", id),
 		now:          monotonic(),
+		pace:         pace{budget: cfg.Gather},
 		events:       make([]unix.EpollEvent, eventsPerPoll),
 		arena:        make([]byte, cfg.ArenaBytes),
 	}
@@ -122,14 +125,16 @@ func (l *Epoll) open(listeners []*Listener) error {
 	return nil
 }
 
-// Run runs the loop on the calling goroutine until Stop, and returns nil then. A loop runs
-// once; after that Run returns ErrStopped.
+// Run runs the loop on the calling goroutine, which it locks to its thread, until Stop, and
+// returns nil then. A loop runs once; after that Run returns ErrStopped.
 func (l *Epoll) Run(handler Handler) error {
 	if l.handler != nil {
 		return ErrStopped
 	}
 	l.handler = handler
-	l.busy = true
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer l.pace.begin()()
 	for !l.stop.Load() {
 		l.wait()
 		l.turn()
@@ -140,28 +145,47 @@ func (l *Epoll) Run(handler Handler) error {
 
 // wait returns when there is something to do in a turn, and with the time of that turn.
 func (l *Epoll) wait() {
-	for {
-		if l.next == l.ready && l.busy {
-			l.next, l.ready = 0, poll(l.epoll, l.events)
-		}
+	look := l.next == l.ready && l.gather()
+	for l.next == l.ready {
 		l.now = monotonic()
-		if l.next < l.ready || l.owed || l.state.Load() == notified {
-			return
+		timeout, bounded := l.due()
+		if !bounded {
+			timeout = -1
 		}
-		if due, ok := l.due(); ok && due == 0 {
-			return
+		hasty := l.owed || l.spin || timeout == 0 || l.state.Load() == notified
+		if !hasty && !look {
+			l.sleep(timeout)
+			continue
 		}
-		if l.spin {
-			l.stats.Idle++
-			return
-		}
-		l.busy = false
-		l.sleep()
-		if l.next < l.ready {
-			l.now = monotonic()
-			return
+		look = false
+		l.next, l.ready = 0, poll(l.epoll, l.events)
+		if hasty {
+			if l.spin && timeout != 0 && !l.owed && l.ready == 0 && l.state.Load() != notified {
+				l.stats.Idle++
+			}
+			break
 		}
 	}
+	l.now = monotonic()
+}
+
+// gather lets events gather, if that pays. The loop counts as awake: whoever calls Wake meanwhile
+// is seen soon enough.
+func (l *Epoll) gather() bool {
+	if l.pace.wait == 0 || l.owed || l.spin || l.state.Load() == notified {
+		return false
+	}
+	began := l.now
+	l.now = monotonic()
+	rest := l.pace.rest(began, l.now)
+	if timeout, bounded := l.due(); bounded {
+		rest = min(rest, timeout)
+	}
+	if rest < gatherLeast {
+		return false
+	}
+	nap(rest)
+	return true
 }
 
 // due returns how long the loop may sleep; false is for ever.
@@ -182,18 +206,17 @@ func (l *Epoll) due() (time.Duration, bool) {
 }
 
 // sleep blocks until something is ready, a timer is due or somebody wakes the loop.
-func (l *Epoll) sleep() {
-	timeout := time.Duration(-1)
-	if due, ok := l.due(); ok {
-		timeout = due
-	}
+func (l *Epoll) sleep(timeout time.Duration) {
 	if !l.state.CompareAndSwap(awake, asleep) {
 		return
 	}
 	l.stats.Sleeps++
-	n := pollFor(l.epoll, l.events, timeout)
+	if l.brief && (timeout < 0 || timeout > briefMax) {
+		timeout = briefMax
+	}
+	l.next, l.ready = 0, pollFor(l.epoll, l.events, timeout, l.brief)
+	l.brief = l.ready > 0
 	l.state.CompareAndSwap(asleep, awake) // or it stays notified
-	l.next, l.ready = 0, n
 }
 
 // turn is one round of the loop. What its Flush causes is told in the next one, which comes
@@ -201,13 +224,14 @@ func (l *Epoll) sleep() {
 // flush again.
 func (l *Epoll) turn() {
 	l.stats.Turns++
-	l.busy = true
+	receives := l.stats.Receives
 	l.wake(l.now, l.handler)
 	l.tell()
 	l.dispatch()
 	l.expire()
 	l.handler.Flush()
 	l.received = 0
+	l.pace.turn(l.now, int(l.stats.Receives-receives))
 	l.owed = len(l.ended) > 0
 }
 

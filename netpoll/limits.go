@@ -64,6 +64,31 @@ const (
 // 128 KiB is 100 ms of a 10 Mbit/s path and two sends of the largest size.
 const unsentBytesMax = 128 << 10
 
+const (
+	// paceWindow is how long events are counted before their rate is believed: some hundred of
+	// them where gathering pays.
+	paceWindow = 2 * time.Millisecond
+
+	// gatherMin is how many events must be expected in the time they may wait, for a wait to be
+	// worth its timer; gatherMost ends it, as more would not make a turn much cheaper. What is
+	// left of the time after a turn may be too short for a timer: gatherLeast.
+	gatherMin   = 2
+	gatherMost  = 64
+	gatherLeast = 5 * time.Microsecond
+
+	// timerSlack is how late the kernel may end a wait for the sake of others (prctl(2)): its usual
+	// 50 µs are as long as what a loop waits for.
+	timerSlack = time.Microsecond
+
+	// briefMax is the longest sleep that keeps the processor of Go's scheduler. A loop that has
+	// slept so long is idle, and gives it up.
+	briefMax = 5 * time.Millisecond
+
+	// napLeast is how long a sleep may overlook an event when a peer holds up a send of the turn
+	// before. It is rare, and a tenth of what such a peer's packets wait anyway.
+	napLeast = time.Millisecond
+)
+
 // Of loops on io_uring.
 const (
 	// uringEntries and uringCompletions are the queues of a ring: as many requests as a deep

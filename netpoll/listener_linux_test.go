@@ -229,6 +229,8 @@ func testTableFull(t *testing.T) {
 	p := &probe{}
 	handles := make(chan Handle, 10)
 	p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+	closed := make(chan Handle, 10)
+	p.closed = func(h Handle, _ error) { closed <- h }
 	addr := runLoop(t, p, Config{MaxConns: 2, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	dial(t, addr)
 	dial(t, addr)
@@ -245,6 +247,7 @@ func testTableFull(t *testing.T) {
 		}
 		p.loop.Close(h)
 	})
+	within(t, closed) // its place is taken until then
 	dial(t, addr)
 	within(t, handles)
 	if n := strings.Count(log.String(), "raise MaxConns"); n != 1 {

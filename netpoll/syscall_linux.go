@@ -60,8 +60,9 @@ func poll(epoll int, events []unix.EpollEvent) int {
 var noNanoseconds atomic.Bool
 
 // pollFor waits for events: for ever if timeout is negative, else for that long at most. It may
-// return none earlier (a signal): the caller looks again.
-func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration) int {
+// return none earlier (a signal): the caller looks again. A brief wait keeps the processor of Go's
+// scheduler, as the calls that never block do.
+func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration, brief bool) int {
 	// epoll_pwait2 (Linux 5.11) has nanoseconds; before it there are milliseconds, rounded up
 	// because waking before the time would find nothing due.
 	if !noNanoseconds.Load() {
@@ -70,9 +71,17 @@ func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration) int {
 			t := unix.NsecToTimespec(int64(timeout))
 			wait = &t
 		}
-		n, _, errno := unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
-			uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
-			uintptr(unsafe.Pointer(wait)), 0, 0)
+		var n uintptr
+		var errno unix.Errno
+		if brief {
+			n, _, errno = unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
+				uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+				uintptr(unsafe.Pointer(wait)), 0, 0)
+		} else {
+			n, _, errno = unix.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(epoll),
+				uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)),
+				uintptr(unsafe.Pointer(wait)), 0, 0)
+		}
 		switch errno {
 		case 0:
 			return int(n)
@@ -91,6 +100,12 @@ func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration) int {
 		return 0
 	}
 	return n
+}
+
+// nap blocks for a short time, or less (a signal).
+func nap(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }
 
 // eventOne is what is written to an eventfd, in the byte order of the machine.

@@ -1,8 +1,6 @@
 package netpoll
 
 import (
-	"time"
-
 	"derpd/netpoll/internal/uring"
 )
 
@@ -18,6 +16,7 @@ type bank struct {
 	used    int32   // files ever used
 	free    int32   // 1 + the slot freed last, linked by uconn.link; 0: none
 	expects bool    // a request that completes at once has not been submitted
+	silent  int     // of these, copied sends: what they come to needs no turn
 	closing bool    // nor has one that closes a file
 	rearm   []int32 // slots that want to receive again
 	starved []int32 // slots that found no buffer, the longest waiting first
@@ -49,14 +48,14 @@ func (b *bank) submit() {
 	b.submitted()
 }
 
-func (b *bank) wait(timeout time.Duration) {
-	b.ring.Wait(timeout)
+func (b *bank) wait(w uring.Wait) {
+	b.ring.Wait(w)
 	b.submitted()
 }
 
 func (b *bank) submitted() {
 	if b.ring.Pending() == 0 {
-		b.expects, b.closing = false, false
+		b.expects, b.silent, b.closing = false, 0, false
 		clear(b.pins)
 		b.pins = b.pins[:0]
 	}

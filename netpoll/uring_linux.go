@@ -26,9 +26,11 @@ type URing struct {
 	shape        shape
 
 	// The turn.
-	now  int64
-	spin bool // never sleep
-	owed bool // a turn has to come without any completion
+	now   int64
+	spin  bool // never sleep
+	owed  bool // a turn has to come without any completion
+	brief bool // the last sleep was ended by a completion: the next one will be short
+	pace  pace
 
 	// The connections.
 	banks   []*bank // the first is the one that is waited on
@@ -124,6 +126,7 @@ func newURing(id int, cfg Config, sh shape) (*URing, error) {
 		log:          cfg.Logger.With("loop", id),
 		now:          monotonic(),
 		held:         map[int32]*heldBytes{},
+		pace:         pace{budget: cfg.Gather},
 	}
 	l.wheel = newWheel(l.now)
 	sh.files = min(sh.files, fileLimit(), cfg.MaxConns+len(cfg.Listeners)*acceptsInFlight)
@@ -165,6 +168,7 @@ func (l *URing) Run(handler Handler) error {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer l.pace.begin()()
 	if err := l.begin(handler); err != nil {
 		return err
 	}
@@ -190,49 +194,74 @@ func (l *URing) begin(handler Handler) error {
 
 // wait returns when there is something to do in a turn, and with the time of that turn.
 func (l *URing) wait() {
+	began := l.now
+	gather := true
 	for {
-		hasty := l.owed || l.spin || l.state.Load() == notified
-		l.submit(hasty)
-		l.settle()
-		ready := l.ready()
 		l.now = monotonic()
-		if ready || l.owed || l.state.Load() == notified {
-			return
-		}
-		timeout, ok := l.due()
-		if ok && timeout == 0 {
-			return
-		}
-		if l.spin {
-			l.stats.Idle++
-			return
-		}
-		if !ok {
+		timeout, bounded := l.due()
+		if !bounded {
 			timeout = -1
 		}
-		l.sleep(timeout)
+		if l.owed || l.spin || timeout == 0 || l.state.Load() == notified {
+			l.submit(true)
+			if l.spin && timeout != 0 && !l.owed && !l.ready() && l.state.Load() != notified {
+				l.stats.Idle++
+			}
+			break
+		}
+		if rest := l.pace.rest(began, l.now); gather && rest >= gatherLeast {
+			gather = false
+			l.gather(rest, timeout)
+		} else if l.merges() || !l.submit(false) {
+			l.sleep(timeout)
+		}
+		l.settle()
+		if l.ready() {
+			break
+		}
 	}
+	l.now = monotonic()
 }
 
-// submit gives the kernel what was asked for, and takes what it has done. What only waits for
-// the other side goes along with the sleep that follows, if it follows.
-func (l *URing) submit(hasty bool) {
+// submit gives the kernel what was asked for, and takes what it has done: are there completions
+// for a turn? What only waits for the other side goes along with the sleep that follows, if it
+// follows.
+func (l *URing) submit(hasty bool) bool {
 	for i, b := range l.banks {
 		pending := b.ring.Pending() > 0
 		if b.expects || b.ring.Waiting() || pending && (i > 0 || hasty || b.ring.Ready()) {
 			b.submit()
 		}
 	}
+	l.settle()
+	return l.ready()
 }
 
-// ready tells whether there are completions.
-func (l *URing) ready() bool {
-	for _, b := range l.banks {
-		if b.ring.Ready() {
-			return true
+// gather submits and lets completions gather. The loop counts as awake: whoever calls Wake
+// meanwhile is seen soon enough.
+func (l *URing) gather(d, timeout time.Duration) {
+	main, others := l.banks[0], l.banks[1:]
+	for _, b := range others {
+		if b.ring.Pending() > 0 {
+			b.submit()
 		}
 	}
-	return false
+	if timeout >= 0 {
+		d = min(d, timeout)
+	}
+	main.wait(uring.Wait{Completions: main.silent + gatherMost, Timeout: d, Brief: true})
+	for _, b := range others {
+		if b.ring.Waiting() {
+			b.submit()
+		}
+	}
+}
+
+// merges tells whether one call may submit and then wait for what is next. It has to tell the
+// completions of sends from others, which it does by their number; a send that its peer holds up
+// makes the number wrong, and then the call ends only when one completion is there after napLeast.
+func (l *URing) merges() bool {
+	return len(l.banks) == 1 && l.shape.features.MinWait && l.brief
 }
 
 // sleep blocks until something completes, a timer is due or somebody wakes the loop.
@@ -248,12 +277,30 @@ func (l *URing) sleep(timeout time.Duration) {
 	}
 	if quiet {
 		l.stats.Sleeps++
-		main.wait(timeout)
+		w := uring.Wait{Completions: 1 + main.silent, Timeout: timeout, Brief: l.brief}
+		if main.silent > 0 {
+			w.Least = napLeast
+		}
+		if l.brief && (timeout < 0 || timeout > briefMax) {
+			w.Timeout = briefMax
+		}
+		main.wait(w)
+		l.brief = main.ring.Ready()
 	}
 	for _, b := range others {
 		b.ring.Notify(false)
 	}
 	l.state.CompareAndSwap(asleep, awake) // or it stays notified
+}
+
+// ready tells whether there are completions.
+func (l *URing) ready() bool {
+	for _, b := range l.banks {
+		if b.ring.Ready() {
+			return true
+		}
+	}
+	return false
 }
 
 // due returns how long the loop may sleep; false is for ever.
@@ -277,12 +324,14 @@ func (l *URing) due() (time.Duration, bool) {
 // turn is one round of the loop. What its Flush causes is told in a later one.
 func (l *URing) turn() {
 	l.stats.Turns++
+	receives := l.stats.Receives
 	l.wake(l.now, l.handler)
 	l.tell()
 	l.dispatch()
 	l.expire()
 	l.handler.Flush()
 	l.refill()
+	l.pace.turn(l.now, int(l.stats.Receives-receives))
 	l.owed = len(l.ended) > 0 || len(l.resumed) > 0
 }
 
@@ -453,9 +502,9 @@ func (l *URing) quiesce() bool {
 			return false
 		}
 		for _, b := range l.banks[1:] {
-			b.wait(0)
+			b.wait(uring.Wait{Completions: 1})
 		}
-		l.banks[0].wait(look)
+		l.banks[0].wait(uring.Wait{Completions: 1, Timeout: look})
 		l.dispatch()
 	}
 	for _, b := range l.banks {

@@ -76,6 +76,9 @@ func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 	p.sqe = ring.Send(file, p.b[p.taken:], p.chunk != nil, userData(kindSend, slot, c.generation))
 	p.passed = false
 	b.expects = true
+	if p.chunk != nil && p.next == nil {
+		b.silent++
+	}
 	l.expect(c)
 	l.stats.Sends++
 }

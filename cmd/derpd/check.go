@@ -35,6 +35,9 @@ func (c *config) presets(given map[string]bool, addr *string) {
 
 const rootKeyFile = "/var/lib/derper/derper.key"
 
+// latencyBudgetMax is a tenth of what people notice; a longer wait saves nothing more.
+const latencyBudgetMax = 10 * time.Millisecond
+
 // check validates and completes the configuration.
 func (c *config) check(addr string) (err error) {
 	if c.addr, c.host, err = listenAddr(addr); err != nil {
@@ -86,6 +89,10 @@ func (c *config) checkNumbers() error {
 		if d.v < 0 {
 			return fmt.Errorf("%s %v: use a duration like 15s, or 0", d.name, d.v)
 		}
+	}
+	if c.latencyBudget < 0 || c.latencyBudget > latencyBudgetMax {
+		return fmt.Errorf("-latency-budget %v: use a duration from 0 to %v", c.latencyBudget,
+			latencyBudgetMax)
 	}
 	if !(c.acceptLimit > 0) { // NaN neither
 		return fmt.Errorf("-accept-connection-limit %v: use a number above 0, or +Inf for no limit",

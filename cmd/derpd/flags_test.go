@@ -152,6 +152,8 @@ func TestBadFlagValues(t *testing.T) {
 		{"-max-http=0", []string{"-max-http", "0", "1 to"}},
 		{"-pre-login-budget=5", []string{"-pre-login-budget", "5", "1048576"}},
 		{"-engine=kqueue", []string{"-engine", "kqueue", "auto, epoll or io_uring"}},
+		{"-latency-budget=1s", []string{"-latency-budget", "1s", "10ms"}},
+		{"-latency-budget=-1us", []string{"-latency-budget", "-1µs", "10ms"}},
 		{"-queue-budget=0", []string{"-queue-budget", "0", "1048576"}},
 		{"-verify-cache=-1s", []string{"-verify-cache", "-1s"}},
 		{"-accept-connection-limit=-1", []string{"-accept-connection-limit", "-1"}},

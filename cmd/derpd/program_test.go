@@ -106,7 +106,7 @@ func TestHelpFlag(t *testing.T) {
 		}
 		for _, name := range []string{"demo", "loops", "workers", "max-connections",
 			"max-handshakes", "max-http", "pre-login-budget", "queue-budget", "engine", "status",
-			"log-level", "config"} {
+			"latency-budget", "log-level", "config"} {
 			if !listed[name] {
 				t.Errorf("%s does not list -%s", flag, name)
 			}

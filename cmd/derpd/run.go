@@ -154,7 +154,7 @@ func (s *server) build() error {
 	for i := range c.loops {
 		loop, err := s.engine.New(i, netpoll.Config{
 			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
-			Logger: s.log,
+			Gather: c.latencyBudget, Logger: s.log,
 		})
 		if err != nil {
 			return err

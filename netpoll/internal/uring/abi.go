@@ -31,6 +31,7 @@ const (
 const (
 	enterGetEvents = 1 << 0
 	enterExtArg    = 1 << 3
+	enterNoIowait  = 1 << 7
 )
 
 // Operations of io_uring_register.
@@ -135,6 +136,8 @@ const (
 	featNoDrop     = 1 << 1
 	featExtArg     = 1 << 8
 	featCQESkip    = 1 << 11
+	featMinTimeout = 1 << 15
+	featNoIowait   = 1 << 17
 )
 
 type geteventsArg struct {

@@ -16,6 +16,7 @@ import (
 type Features struct {
 	Incremental  bool // a buffer is filled by several receives (Linux 6.12)
 	ReceiveLimit bool // ReceiveMany (Linux 6.17)
+	MinWait      bool // Wait.Least (Linux 6.12)
 }
 
 // needed are the operations without which nothing works.
@@ -73,7 +74,7 @@ func missing(p *probe, kernel string) error {
 
 // try makes buffers and receives over a socket pair.
 func try(r *Ring) (f Features, err error) {
-	f.Incremental = true
+	f.Incremental, f.MinWait = true, r.minWait
 	b, err := NewBuffers(r, 2, os.Getpagesize(), true)
 	if errors.Is(err, unix.EINVAL) {
 		f.Incremental = false
@@ -94,7 +95,7 @@ func try(r *Ring) (f Features, err error) {
 	}
 	unix.Write(pair[1], []byte("x")) // cannot fail: the pair is empty
 	r.ReceiveMany(0, 1, 1, false, 1)
-	r.Wait(time.Second)
+	r.Wait(Wait{Completions: 1, Timeout: time.Second})
 	cqe, ok := r.Next()
 	f.ReceiveLimit = ok && cqe.Res == 1
 	return f, nil

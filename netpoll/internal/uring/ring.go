@@ -36,8 +36,10 @@ type Ring struct {
 	cqes    []CQE
 	head    uint32 // CQEs taken so far
 
-	arg geteventsArg
-	ts  unix.Timespec
+	arg       geteventsArg
+	ts        unix.Timespec
+	waitFlags uintptr
+	minWait   bool // the kernel knows Wait.Least
 }
 
 // Open makes a ring that Enable has to start, with an empty table of cfg.Files descriptors.
@@ -69,6 +71,12 @@ func (r *Ring) open(p *params, files uint32) error {
 	}
 	if err := r.mapQueues(p); err != nil {
 		return err
+	}
+	r.minWait = p.features&featMinTimeout != 0
+	r.waitFlags = enterGetEvents | enterExtArg
+	if p.features&featNoIowait != 0 {
+		// An idle loop is no processor that waits for a disk, which is what monitoring makes of it.
+		r.waitFlags |= enterNoIowait
 	}
 	if files == 0 {
 		return nil
@@ -200,17 +208,33 @@ func (r *Ring) Submit() {
 		enterGetEvents, 0, 0)
 }
 
-// Wait is Submit and blocks until there is a completion: for ever if timeout is negative, else
-// for that long. It may return without one (a signal): the caller looks again.
-func (r *Ring) Wait(timeout time.Duration) {
+// Wait says what Ring.Wait waits for.
+type Wait struct {
+	Completions int           // so many, counting those that are there; at least 1
+	Least       time.Duration // after it one is enough; 0: never. Needs Features.MinWait
+	Timeout     time.Duration // after it none is needed; negative: for ever
+	// Brief keeps the scheduler of Go from lending this goroutine's processor to another one
+	// meanwhile, which would take it milliseconds of watching to find out.
+	Brief bool
+}
+
+// Wait is Submit and blocks. It may return without a completion (a signal): the caller looks again.
+func (r *Ring) Wait(w Wait) {
 	atomic.StoreUint32(r.sqTail, r.tail)
-	r.arg = geteventsArg{}
-	if timeout >= 0 {
-		r.ts = unix.NsecToTimespec(int64(timeout))
+	r.arg = geteventsArg{minWait: uint32(w.Least / time.Microsecond)}
+	if w.Timeout >= 0 {
+		r.ts = unix.NsecToTimespec(int64(w.Timeout))
 		r.arg.ts = uint64(uintptr(unsafe.Pointer(&r.ts)))
 	}
-	unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.Pending()), 1,
-		enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(&r.arg)), unsafe.Sizeof(r.arg))
+	if w.Brief {
+		unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.Pending()),
+			uintptr(w.Completions), r.waitFlags, uintptr(unsafe.Pointer(&r.arg)),
+			unsafe.Sizeof(r.arg))
+	} else {
+		unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(r.Pending()),
+			uintptr(w.Completions), r.waitFlags, uintptr(unsafe.Pointer(&r.arg)),
+			unsafe.Sizeof(r.arg))
+	}
 	runtime.KeepAlive(r)
 }
 

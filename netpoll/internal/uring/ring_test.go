@@ -40,7 +40,7 @@ func await(t *testing.T, r *Ring, data uint64) CQE {
 			}
 			return cqe
 		}
-		r.Wait(100 * time.Millisecond)
+		r.Wait(Wait{Completions: 1, Timeout: 100 * time.Millisecond})
 	}
 	t.Fatalf("no completion of %d", data)
 	panic("not reached")

@@ -1,0 +1,50 @@
+package netpoll
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// pace decides how long a loop lets events gather before it begins a turn. What a packet costs is
+// mostly what a turn costs, and the wake-up before it; several that come within the time a user
+// does not notice may share one. A loop gathers only while so many events come that several will be
+// there: one that comes alone is never held up for others.
+type pace struct {
+	budget time.Duration // how long an event may wait for others; 0: not at all
+	since  int64         // when the count began
+	events int           // since then
+	wait   time.Duration // for the turns to come
+}
+
+// begin makes the calling thread's waits exact, as long as it is locked, until end is called.
+func (p *pace) begin() (end func()) {
+	slack := func(d time.Duration) { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(d), 0, 0, 0) }
+	if p.budget > 0 {
+		slack(timerSlack)
+	}
+	return func() { slack(0) } // what it was at first
+}
+
+// rest is how long to gather after a turn that began then: the time of the turn counts too, in
+// which others have gathered already.
+func (p *pace) rest(began, now int64) time.Duration {
+	return p.wait - time.Duration(now-began)
+}
+
+// turn tells of a turn and of the events it dealt with.
+func (p *pace) turn(now int64, events int) {
+	if p.budget == 0 {
+		return
+	}
+	p.events += events
+	passed := now - p.since
+	if passed < int64(paceWindow) {
+		return
+	}
+	p.wait = 0
+	if int64(p.budget)*int64(p.events) >= gatherMin*passed {
+		p.wait = p.budget
+	}
+	p.since, p.events = now, 0
+}

@@ -1,0 +1,82 @@
+package netpoll
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestPace feeds turns at steady rates and looks when a loop begins and ends to gather.
+func TestPace(t *testing.T) {
+	const budget = 50 * time.Microsecond
+	for _, tt := range []struct {
+		name     string
+		budget   time.Duration
+		interval time.Duration // of turns
+		events   int           // of each
+		want     time.Duration
+	}{
+		{"off", 0, 10 * time.Microsecond, 10, 0},
+		{"idle", budget, time.Second, 1, 0},
+		{"lonely packets", budget, budget, 1, 0},
+		{"two in the time", budget, budget / 2, 1, budget},
+		{"busy", budget, budget, 10, budget},
+		{"rare but deep turns", budget, time.Millisecond, 100, budget},
+		{"timers only", budget, 10 * time.Microsecond, 0, 0},
+	} {
+		p := pace{budget: tt.budget}
+		now := int64(time.Hour)
+		for range 1000 {
+			now += int64(tt.interval)
+			p.turn(now, tt.events)
+		}
+		if p.wait != tt.want {
+			t.Errorf("%s: waits %v, want %v", tt.name, p.wait, tt.want)
+		}
+		// A lull ends it with the first turn that comes after.
+		now += int64(time.Second)
+		p.turn(now, 1)
+		if p.wait != 0 {
+			t.Errorf("%s: waits %v after a second of silence", tt.name, p.wait)
+		}
+	}
+}
+
+func TestPaceRest(t *testing.T) {
+	p := pace{budget: 50, wait: 50}
+	for _, tt := range []struct {
+		took int64
+		want time.Duration
+	}{{0, 50}, {20, 30}, {50, 0}, {90, -40}} {
+		if got := p.rest(1000, 1000+tt.took); got != tt.want {
+			t.Errorf("after a turn of %d: %d, want %d", tt.took, got, tt.want)
+		}
+	}
+}
+
+// TestTimerSlack looks whether a loop leaves its thread as it was.
+func TestTimerSlack(t *testing.T) {
+	slack := func() time.Duration {
+		n, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(n)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := slack()
+	for budget, want := range map[time.Duration]time.Duration{0: before, time.Hour: timerSlack} {
+		p := pace{budget: budget}
+		end := p.begin()
+		if got := slack(); got != want {
+			t.Errorf("budget %v: %v, want %v", budget, got, want)
+		}
+		end()
+		if got := slack(); got != before {
+			t.Errorf("budget %v: %v afterwards, was %v", budget, got, before)
+		}
+	}
+}
