@@ -110,29 +110,19 @@ func (s *Server) Close() error {
 // Serve answers requests until Close, and then returns nil. No failed read or write ends
 // it: they are counted, and the next datagram gets its answer.
 func (s *Server) Serve() error {
-	t := newTurn(s)
-	for failures := 0; ; {
-		switch err := s.raw.Read(t.receive); {
+	t := newTurns(s)
+	for {
+		err := s.raw.Read(t.run)
+		if err == nil && t.sent < t.answers {
+			err = s.raw.Write(t.send)
+			t.finish()
+		}
+		switch {
 		case err != nil:
 			return s.ended(err)
-		case t.errno == unix.EINTR:
-			continue
-		case t.errno != 0:
-			s.counters.readErrors.Add(1)
-			if failures++; failures > readErrorsInRow {
-				s.pause()
-			}
-			continue
+		case t.failures > readErrorsInRow:
+			s.pause()
 		}
-		failures = 0
-		t.stats = Stats{}
-		t.answers, t.sent = t.batch.answer(t.requests, &t.stats), 0
-		err := s.raw.Write(t.send)
-		s.counters.add(&t.stats)
-		if err != nil {
-			return s.ended(err)
-		}
-		t.batch.rearm(t.requests)
 	}
 }
 
@@ -154,35 +144,74 @@ func (s *Server) pause() {
 	}
 }
 
-// turn is one round of Serve: a batch taken, its answers sent. receive and send are what
-// the poller calls when the socket is ready, made once so that a turn allocates nothing.
-type turn struct {
-	server        *Server
-	batch         *batch
-	receive, send func(fd uintptr) bool
+// turns is what Serve does, turn by turn: a batch is taken, its answers sent. run and send
+// are what the poller calls when the socket is ready, made once so that a turn allocates
+// nothing.
+type turns struct {
+	server    *Server
+	batch     *batch
+	run, send func(fd uintptr) bool
 
-	requests int        // taken by receive
-	errno    unix.Errno // why receive took none
-	answers  int        // to be sent
-	sent     int        // of them, those done with, sent or not
-	stats    Stats      // what this turn has counted
+	failures int   // reads that failed in a row
+	requests int   // taken in this turn
+	answers  int   // to be sent
+	sent     int   // of them, those done with, sent or not
+	stats    Stats // what this turn has counted
 }
 
-func newTurn(s *Server) *turn {
-	t := &turn{server: s, batch: newBatch()}
-	t.receive, t.send = t.receiveReady, t.sendReady
+func newTurns(s *Server) *turns {
+	t := &turns{server: s, batch: newBatch()}
+	t.run, t.send = t.runReady, t.sendReady
 	return t
 }
 
-// receiveReady takes what is there; false makes the poller wait.
-func (t *turn) receiveReady(fd uintptr) bool {
-	t.requests, t.errno = t.server.receive(fd, t.batch.in[:])
-	return t.errno != unix.EAGAIN
+// runReady takes turns while there are requests; false makes the poller wait for the next
+// one. True leaves to Serve what the poller must not be kept from by: answers for which
+// the socket's buffer has no room, and reads that keep failing.
+//
+// A batch that is not full has emptied the socket, which is not asked again whether it has:
+// a datagram that comes meanwhile makes it ready, and the poller, which sees edges and does
+// not forget one that comes while nobody waits, calls again.
+func (t *turns) runReady(fd uintptr) (leave bool) {
+	for {
+		n, errno := t.server.receive(fd, t.batch.in[:])
+		switch errno {
+		case 0:
+		case unix.EAGAIN:
+			return false
+		case unix.EINTR:
+			continue
+		default:
+			t.server.counters.readErrors.Add(1)
+			if t.failures++; t.failures > readErrorsInRow {
+				return true
+			}
+			continue
+		}
+		t.failures = 0
+		t.requests = n
+		t.answers, t.sent = t.batch.answer(n, &t.stats), 0
+		if !t.sendReady(fd) {
+			return true
+		}
+		t.finish()
+		if n < batchMessages {
+			return false
+		}
+	}
+}
+
+// finish counts a turn and makes its buffers ready for the next.
+func (t *turns) finish() {
+	t.server.counters.add(&t.stats)
+	t.stats = Stats{}
+	t.batch.rearm(t.requests)
+	t.answers, t.sent = 0, 0
 }
 
 // sendReady sends what is left of the answers; false makes the poller wait for room in the
 // socket's buffer. An answer that the kernel refuses is counted and passed over.
-func (t *turn) sendReady(fd uintptr) bool {
+func (t *turns) sendReady(fd uintptr) bool {
 	for t.sent < t.answers {
 		n, errno := t.server.send(fd, t.batch.out[t.sent:t.answers])
 		switch {

@@ -292,7 +292,7 @@ func TestSendReady(t *testing.T) {
 			}
 			return r.n, r.errno
 		}}
-		turn := newTurn(s)
+		turn := newTurns(s)
 		turn.answers = 4
 		waits := 0
 		for !turn.send(0) {
@@ -302,6 +302,68 @@ func TestSendReady(t *testing.T) {
 			t.Errorf("%s: %+v, %d waits, %d calls", tt.name, turn.stats, waits, calls)
 		}
 	}
+}
+
+// A batch that is not full has emptied the socket: it is not asked again before a datagram comes.
+func TestOneReceiveForADatagram(t *testing.T) {
+	const requests = 50
+	s := listen(t, "127.0.0.1:0")
+	var receives atomic.Int32
+	s.receive = func(fd uintptr, m []message) (int, unix.Errno) {
+		receives.Add(1)
+		return receiveMessages(fd, m)
+	}
+	serve(t, s)
+	c := client(t, "127.0.0.1:0")
+	for range requests {
+		ask(t, c, s.Addr())
+	}
+	// Two more: before the first request, and for its event if it was there already.
+	if n := receives.Load(); n > requests+2 {
+		t.Errorf("%d receives for %d requests one after the other", n, requests)
+	}
+}
+
+// A datagram that comes behind the last look at the socket, but before Serve waits for one, has
+// made it ready and is not forgotten.
+func TestDatagramBeforeTheWait(t *testing.T) {
+	s := listen(t, "127.0.0.1:0")
+	c := client(t, "127.0.0.1:0")
+	later := 20
+	s.receive = func(fd uintptr, m []message) (int, unix.Errno) {
+		n, errno := receiveMessages(fd, m)
+		if later > 0 && errno == 0 {
+			later--
+			if _, err := c.WriteToUDPAddrPort(request(t), s.Addr()); err != nil {
+				t.Error(err)
+			}
+		}
+		return n, errno
+	}
+	want := Stats{Successes: uint64(later) + 1, IPv4: uint64(later) + 1}
+	serve(t, s)
+	if _, err := c.WriteToUDPAddrPort(request(t), s.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	waitStats(t, s, want)
+}
+
+// Answers for which there is no room are sent when there is, and Serve goes on.
+func TestNoRoomForAnAnswer(t *testing.T) {
+	s := listen(t, "127.0.0.1:0")
+	full := true
+	s.send = func(fd uintptr, m []message) (int, unix.Errno) {
+		if full = !full; !full {
+			return -1, unix.EAGAIN
+		}
+		return sendMessages(fd, m)
+	}
+	serve(t, s)
+	c := client(t, "127.0.0.1:0")
+	for range 3 {
+		ask(t, c, s.Addr())
+	}
+	waitStats(t, s, Stats{Successes: 3, IPv4: 3})
 }
 
 func TestRefusedAnswerIsCounted(t *testing.T) {

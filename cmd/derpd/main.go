@@ -14,6 +14,9 @@ import (
 func main() { os.Exit(realMain(os.Args[1:])) }
 
 func realMain(args []string) int {
+	if err := checkProcessor(); err != nil {
+		return fail(err)
+	}
 	c, err := parseFlags(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

@@ -14,6 +14,11 @@ import (
 
 // announce prints one line of state and, for a demonstration, the region to paste.
 func (s *server) announce() {
+	variable, value := levelSetting()
+	if better := betterBuild(variable, value, amd64Levels()); better != "" {
+		s.log.Debug("this processor could run another build", "built", variable+"="+value,
+			"could", better)
+	}
 	at := s.lns[0].Addr()
 	what := "plain HTTP"
 	if s.cfg.tls {

@@ -89,7 +89,8 @@ func (l *loop) prepare(r run) {
 			all = append(all, c.out)
 		}
 	}
-	l.poll.SetBusy(r.step.Busy)
+	// A loop without clients has nothing to poll for, and STUN's generator has use for its processor.
+	l.poll.SetBusy(r.step.Busy && len(l.own) > 0)
 	l.sealAhead(all, &r)
 	for _, s := range all {
 		if s.c.phase == phaseOpen {
