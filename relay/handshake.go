@@ -17,6 +17,8 @@ type handshake struct {
 	h     netpoll.Handle
 	start func() (Handshaker, error) // makes it, on a worker
 
+	accepted bool // the peer has dialled us
+
 	mu     sync.Mutex
 	in     []byte // fed by the loop, not taken by a worker yet
 	queued bool   // a worker has it or will
@@ -86,7 +88,7 @@ func (l *loop) beginHandshake(c *conn, hello []byte) {
 		l.end(c, EndHandshakeCap)
 		return
 	}
-	hs := &handshake{srv: s, h: c.h}
+	hs := &handshake{srv: s, h: c.h, accepted: true}
 	var local net.Addr
 	remote := net.TCPAddrFromAddrPort(c.remote)
 	if a, err := l.poll.LocalAddr(c.h); err == nil {
@@ -186,9 +188,10 @@ func (hs *handshake) step(in []byte) (r stepped) {
 	case done:
 		r.tls = new(tlsengine.Session)
 		r.rest, r.state, r.err = hs.hs.Finish(r.tls)
-		r.rest = append([]byte(nil), r.rest...)
 		if r.err != nil {
 			r.tls = nil
+		} else if hs.accepted {
+			r.ahead, r.rest = hs.srv.lookAhead(r.tls, r.rest)
 		}
 	}
 	return r
@@ -198,7 +201,8 @@ func (hs *handshake) step(in []byte) (r stepped) {
 type stepped struct {
 	out   []byte
 	tls   *tlsengine.Session // set when done
-	rest  []byte             // bytes behind the handshake
+	ahead ahead              // what a client sends right behind it, opened …
+	rest  []byte             // … and further bytes, ciphertext
 	state tls.ConnectionState
 	err   error
 }
@@ -250,9 +254,7 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 			c.phase = phaseRequest
 			l.poll.SetTimeout(c.h, requestTimeout)
 		}
-		if len(rest) > 0 {
-			l.records(c, rest)
-		}
+		l.goAhead(c, &r.ahead, rest)
 	}
 }
 

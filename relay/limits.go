@@ -17,6 +17,10 @@ const (
 	// taken yet: a whole record in progress and one behind it.
 	handshakeBytesMax = 32 << 10
 
+	// aheadBytesMax is how much a worker opens of what follows a handshake. Request and login
+	// are 500 bytes; packets behind them are the loop's.
+	aheadBytesMax = 4 << 10
+
 	// requestBytesMax bounds the head of an HTTP request. Tailscale's are ~200 bytes;
 	// browsers with large cookies stay below 8 KiB.
 	requestBytesMax = 16 << 10

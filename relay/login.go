@@ -58,6 +58,10 @@ func (l *loop) loginBytes(c *conn, p []byte) {
 	c.paused = true
 	l.poll.PauseReceive(c.h)
 	h, s := c.h, l.srv
+	if r, ok := l.openedAhead(lg.payload); ok {
+		l.loginOpened(h, lg, r)
+		return
+	}
 	if !s.submitLogin(func() {
 		r := s.openLogin(lg)
 		l.poll.Post(func() { l.loginOpened(h, lg, r) })

@@ -31,6 +31,7 @@ type loop struct {
 	lost       []*client            // links that ended, whose keys are still to be forgotten
 	remotes    map[derp.Key]*sender // keys of other nodes that have sent to clients of this loop
 	lastRemote *sender
+	ahead      *ahead // while bytes are dealt with that a worker has looked at
 	stopping   bool
 	n          Counters
 	rng        *rand.Rand

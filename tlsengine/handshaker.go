@@ -84,6 +84,7 @@ func (m *handshaker) resume() {
 func (m *handshaker) run(yield func(struct{}) bool) {
 	m.yield = yield
 	m.err = errGoexit
+	growStack()
 	defer func() {
 		if v := recover(); v != nil {
 			m.err = &PanicError{Value: v, Stack: debug.Stack()}
@@ -184,3 +185,15 @@ func (m *handshaker) session(s *Session, version, id uint16) error {
 	s.setMaster(su, m.log.master[:], m.log.clientRandom[:], random)
 	return nil
 }
+
+// growStack makes the coroutine's stack as large as a handshake needs it, while there is nothing
+// on it to be copied. Left alone it would double three times, with the whole of crypto/tls on it.
+//
+//go:noinline
+func growStack() {
+	var room [stackBytes]byte
+	touch(&room)
+}
+
+//go:noinline
+func touch(*[stackBytes]byte) {}

@@ -37,6 +37,10 @@ const (
 	// handshake. A server flight with a chain of three certificates is 5 to 8 KiB.
 	keptBufferBytesMax = 16 << 10
 
+	// stackBytes is the frame that makes a stack one of 16 KiB, which a server's handshake comes to
+	// with post-quantum key exchange.
+	stackBytes = 14 << 10
+
 	// sequenceMax is where a direction ends. A sequence number must never wrap (RFC 8446 5.3);
 	// no connection sends 2^62 records, so only a broken import comes here.
 	sequenceMax = 1 << 62

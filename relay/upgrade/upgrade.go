@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // Path is where DERP is offered.
@@ -42,9 +43,17 @@ func HeadLen(b []byte) int {
 	return 0
 }
 
-// Parse judges a whole request head. The request is nil if it is malformed.
+// readers are kept, since each has a buffer of 4 KiB and is needed for microseconds.
+var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
+
+// Parse judges a whole request head. The request is nil if it is malformed; its body is not to
+// be read.
 func Parse(head []byte) (*http.Request, Verdict) {
-	r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
+	b := readers.Get().(*bufio.Reader)
+	b.Reset(bytes.NewReader(head))
+	r, err := http.ReadRequest(b)
+	b.Reset(nil)
+	readers.Put(b)
 	if err != nil {
 		return nil, Verdict{}
 	}
