@@ -9,7 +9,6 @@ import (
 	"derpd/relay/block"
 	"derpd/relay/derp"
 	"derpd/relay/queue"
-	"derpd/relay/ratelimit"
 	"derpd/relay/registry"
 	"derpd/relay/websock"
 	"derpd/tlsengine"
@@ -75,54 +74,61 @@ type conn struct {
 	client *client
 }
 
-// client is a logged-in connection: what other loops may know of it, and its queues.
+// client is a logged-in connection: what other loops may know of it, and its queues. What few
+// have, or only while they talk, hangs on a pointer: a silent client is 256 bytes.
 type client struct {
 	sender // its key is never written after login and read by every loop; the rest is the owner's
 
 	// Never written after login; read by every loop.
-	loop   *loop
-	h      netpoll.Handle
-	remote netip.AddrPort
-	info   derp.ClientInfo
-	flags  derp.PresentFlags
-	mesh   bool // it presented the mesh key
-	link   bool // not a client at all, but our own connection to a mesh peer
+	loop    *loop
+	h       netpoll.Handle
+	remote  netip.AddrPort
+	app     string // its name, as it said; empty from most
+	version int32  // of the protocol, as it said
+	flags   derp.PresentFlags
+	mesh    bool // it presented the mesh key
+	link    bool // not a client at all, but our own connection to a mesh peer
 
-	events []presenceEvent // under presence.mu: a watcher's, not taken yet
+	home bool // the owner's
 
-	inbox queue.Inbox // pushed to by any loop
 	// arrived: the client is on its loop's list of arrivals. Set by the pusher that puts it
 	// there, cleared by the owner before it takes the inbox.
 	arrived     atomic.Bool
-	nextArrival *client // link in that list; belongs to whoever set arrived
+	nextArrival *client     // link in that list; belongs to whoever set arrived
+	inbox       queue.Inbox // pushed to by any loop
+
+	node *node // nil unless another node is at the other end; set under presence.mu
 
 	// All below belongs to the owner.
-	conn  *conn // nil once the connection is gone
-	route *registry.Route[client]
-	q     queue.Queue
-
-	watching bool
-	rounds   uint16                // buffers of updates since pending was empty
-	pending  []presenceEvent       // a watcher's, still to be encoded
-	reaches  map[derp.Key]struct{} // a link's: keys that the other node has announced
-	home     bool
+	conn     *conn // nil once the connection is gone
+	route    *registry.Route[client]
+	q        queue.Queue
+	paced    *paced // nil before the first frame that a rate applies to
 	notHere  bucket
-	rate     ratelimit.Bucket
-	resumeAt int64 // receiving is paused until then, for its rate; 0: it is not
 	since    int64 // login time
 	received KindCount
 	sent     KindCount
 }
 
+// node is what a connection with another node of the region has more than others.
+type node struct {
+	events  []presenceEvent       // under presence.mu: a watcher's, not taken yet
+	pending []presenceEvent       // a watcher's, still to be encoded
+	rounds  uint16                // buffers of updates since pending was empty
+	reaches map[derp.Key]struct{} // a link's: keys that the other node has announced
+}
+
 // sender is the book of a key that sends: where its last packet went, and whom it reached.
 type sender struct {
-	key    derp.Key
-	last   *registry.Route[client] // route of the last destination
-	lastTo *client                 // its active connection, known to be in reached
-	// reached holds, by loop, the connections that have been sent a packet of this key:
-	// they are told when it leaves.
-	reached []handleSet
+	key     derp.Key
+	last    *registry.Route[client] // route of the last destination
+	lastTo  *client                 // its active connection, known to be in reached
+	reached *reached                // nil before the first packet
 }
+
+// reached holds, by loop, the connections that have been sent a packet of a key: they are told
+// when it leaves.
+type reached []handleSet
 
 // end closes a connection for a reason that is not the kernel's: what fits in one send is
 // said first (a TLS alert or close_notify).

@@ -88,7 +88,8 @@ func (l *loop) sentFrames(c *conn) {
 // control frames, then disco and data within flushBytesMax. nil if nothing waits.
 func (l *loop) fill(c *conn) *block.Block {
 	cl := c.client
-	if cl != nil && len(cl.pending) > 0 && (c.ctl == nil || len(c.ctl.Buf) < presenceBytesMax) {
+	if cl != nil && cl.node != nil && len(cl.node.pending) > 0 &&
+		(c.ctl == nil || len(c.ctl.Buf) < presenceBytesMax) {
 		l.encodeEvents(c)
 	}
 	waiting := 0

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/rand"
+	"math"
 
 	"derpd/netpoll"
 	"derpd/relay/admit"
@@ -186,10 +187,9 @@ func (l *loop) admitted(c *conn, r loggedIn, mesh bool) {
 	c.active = true
 	l.poll.SetTimeout(h, idleAfter)
 	cl := &client{sender: sender{key: r.key}, loop: l, h: h, conn: c, remote: c.remote,
-		info: r.info, since: l.poll.Now()}
-	cl.mesh = mesh
+		app: r.info.AppName, version: int32(min(r.info.Version, math.MaxInt32)), mesh: mesh,
+		since: l.poll.Now()}
 	cl.flags = presentFlags(cl.mesh, r.info.IsProber, c.poor)
-	cl.info.MeshKey = derp.MeshKey{}
 	if cl.mesh {
 		l.poll.SetWriteTimeout(h, meshWriteTimeout)
 	}

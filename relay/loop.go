@@ -179,7 +179,7 @@ func (l *loop) Woken() {
 		cl.nextArrival = nil
 		cl.arrived.Store(false) // before the inbox is taken: a later push notifies again
 		l.takeInbox(cl)
-		if cl.watching {
+		if cl.node != nil {
 			l.takeEvents(cl)
 		}
 		cl = next

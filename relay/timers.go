@@ -42,7 +42,7 @@ func (l *loop) Timeout(h netpoll.Handle) {
 // next keepalive.
 func (l *loop) beat(c *conn) {
 	now := l.poll.Now()
-	if c.client.resumeAt != 0 {
+	if p := c.client.paced; p != nil && p.resumeAt != 0 {
 		l.mayResume(c, now)
 	}
 	if now >= c.keepAt {
@@ -63,8 +63,8 @@ func (l *loop) beat(c *conn) {
 		}
 		c.tls.DropCiphers()
 	}
-	if at := c.client.resumeAt; at != 0 {
-		next = min(next, time.Duration(at-now)-rateSlack, rateLookEvery)
+	if p := c.client.paced; p != nil && p.resumeAt != 0 {
+		next = min(next, time.Duration(p.resumeAt-now)-rateSlack, rateLookEvery)
 	}
 	l.poll.SetTimeout(c.h, max(next, time.Millisecond))
 }
