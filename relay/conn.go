@@ -46,6 +46,7 @@ type conn struct {
 	dirty    bool   // on the loop's list for the end of the turn
 	paused   bool   // receiving is paused (handshake or login)
 	active   bool   // had traffic since the idle check
+	fresh    bool   // logged in, and the first idle check is still to come
 	poor     bool   // the client says that this is not its ideal node
 	drainWhy Reason // of phaseDrain
 	lingers  bool   // in phaseDrain: all has been sent, the peer's FIN is awaited

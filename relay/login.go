@@ -184,8 +184,8 @@ func (l *loop) admitted(c *conn, r loggedIn, mesh bool) {
 	l.poll.SetReceiveMax(h, 0)
 	c.phase = phaseOpen
 	c.keepAt = l.poll.Now() + l.keepAlivePause()
-	c.active = true
-	l.poll.SetTimeout(h, idleAfter)
+	c.fresh = true
+	l.poll.SetTimeout(h, settledAfter)
 	cl := &client{sender: sender{key: r.key}, loop: l, h: h, conn: c, remote: c.remote,
 		app: r.info.AppName, version: int32(min(r.info.Version, math.MaxInt32)), mesh: mesh,
 		since: l.poll.Now()}
