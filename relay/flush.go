@@ -73,7 +73,7 @@ func (l *loop) sentFrames(c *conn) {
 			l.n.LinkSent += uint64(n)
 			continue
 		}
-		bytes := c.outBytes[k] - n*packetOverhead
+		bytes := c.outBytes[k] - int32(n)*packetOverhead
 		l.n.PacketsSent += uint64(n)
 		l.n.BytesSent += uint64(bytes)
 		if cl := c.client; cl != nil {
@@ -81,7 +81,7 @@ func (l *loop) sentFrames(c *conn) {
 			cl.sent.Bytes += uint64(bytes)
 		}
 	}
-	c.outFrames, c.outBytes = [2]int32{}, [2]int32{}
+	c.outFrames, c.outBytes = [2]uint16{}, [2]int32{}
 }
 
 // fill builds the bytes of one send: handshake flights as they are, TLS control records,

@@ -194,6 +194,7 @@ func (l *loop) admitted(c *conn, r loggedIn, mesh bool) {
 		l.poll.SetWriteTimeout(h, meshWriteTimeout)
 	}
 	c.client = cl
+	c.early = &settled
 	members := l.join(cl)
 	l.n.Logins++
 	l.n.Clients++
