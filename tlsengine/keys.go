@@ -115,16 +115,28 @@ func (s *Session) sides() (client, server *half) {
 	return &s.open, &s.seal
 }
 
-// aead returns the cipher of a direction.
-func (s *Session) aead(h *half) cipher.AEAD {
+// opener returns the cipher of what the peer seals, sealer that of what we seal. Both are small
+// enough to be inlined.
+func (s *Session) opener() cipher.AEAD {
+	if s.live == nil || s.live.open == nil {
+		s.begin(&s.open)
+	}
+	return s.live.open
+}
+
+func (s *Session) sealer() cipher.AEAD {
+	if s.live == nil || s.live.seal == nil {
+		s.begin(&s.seal)
+	}
+	return s.live.seal
+}
+
+// begin makes the cipher of a direction.
+func (s *Session) begin(h *half) {
 	if s.live == nil {
 		s.live = new(ciphers)
 	}
-	a := s.live.of(s, h)
-	if *a == nil {
-		*a = s.build(h)
-	}
-	return *a
+	*s.live.of(s, h) = s.build(h)
 }
 
 // of tells where the cipher of a direction is kept.

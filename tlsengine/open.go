@@ -76,7 +76,7 @@ func (s *Session) decrypt13(h *half, rec []byte) (plain []byte, typ byte, err er
 		return nil, 0, fmt.Errorf("%w: record type %d after the handshake", ErrUnexpected, rec[0])
 	}
 	body := rec[recordHeaderLen:]
-	plain, err = s.aead(h).Open(body[:0], s.xorNonce(h), body, rec[:recordHeaderLen])
+	plain, err = s.opener().Open(body[:0], s.xorNonce(h), body, rec[:recordHeaderLen])
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: number %d", ErrBadRecord, h.seq)
 	}
@@ -104,7 +104,7 @@ func (s *Session) decrypt12(h *half, rec []byte) (plain []byte, typ byte, err er
 	if n < 0 {
 		return nil, 0, fmt.Errorf("%w: %d bytes are too few", ErrBadRecord, len(rec))
 	}
-	aead := s.aead(h)
+	aead := s.opener()
 	nonce := s.xorNonce(h)
 	if s.flags&flagExplicit != 0 {
 		copy(nonce[4:], rec[recordHeaderLen:room])

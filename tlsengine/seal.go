@@ -36,7 +36,7 @@ func (s *Session) sealRecord(dst []byte, start int, typ byte) []byte {
 	case h.seq >= sequenceMax:
 		panic(ErrSequence)
 	}
-	aead := s.aead(h)
+	aead := s.sealer()
 	body := start + room
 	nonce := s.xorNonce(h)
 	if s.version == v13 {

@@ -205,7 +205,7 @@ func TestRecordLimits(t *testing.T) {
 		b := make([]byte, recordHeaderLen+data+1+zeros, MaxRecord+1000)
 		b[recordHeaderLen+data] = recordData
 		h := &client.seal
-		aead := client.aead(h)
+		aead := client.sealer()
 		putHeader(b, recordData, data+1+zeros+tagLen)
 		b = aead.Seal(b[:5], client.xorNonce(h), b[5:], b[:5])
 		h.seq++
