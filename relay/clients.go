@@ -80,8 +80,8 @@ func (l *loop) describe(dst []ClientInfo, from int) (part []ClientInfo, more boo
 			ID: uint64(c.h), Key: cl.key, Remote: cl.remote,
 			Since: wall.Add(-age), Age: age, Login: cl.since,
 			Active: cl.route.Active() == cl, Dup: cl.route.Shared(),
-			Home: cl.home, MeshPeer: cl.mesh, NotIdeal: c.poor, Prober: cl.info.IsProber,
-			Version: cl.info.Version, AppName: cl.info.AppName,
+			Home: cl.home, MeshPeer: cl.mesh, NotIdeal: c.poor, Prober: cl.flags&derp.PresentProber != 0,
+			Version: int(cl.version), AppName: cl.app,
 			Received: cl.received, Sent: cl.sent, Queued: cl.q.Bytes(),
 		})
 	}

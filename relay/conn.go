@@ -9,7 +9,6 @@ import (
 	"derpd/relay/block"
 	"derpd/relay/derp"
 	"derpd/relay/queue"
-	"derpd/relay/ratelimit"
 	"derpd/relay/registry"
 	"derpd/relay/websock"
 	"derpd/tlsengine"
@@ -37,20 +36,26 @@ const (
 	phaseDead                   // closed by us; only Sent and Closed are still to come
 )
 
-// conn is one connection. It is plain data, but for the objects that live only while a
-// handshake or an HTTP conversation lasts.
+// conn is one connection: 112 bytes, of which a client that is logged in needs every one.
 type conn struct {
-	h      netpoll.Handle
-	remote netip.AddrPort
+	h netpoll.Handle
+	*early
 
 	phase    phase
 	dirty    bool   // on the loop's list for the end of the turn
 	paused   bool   // receiving is paused (handshake or login)
 	active   bool   // had traffic since the idle check
+	fresh    bool   // logged in, and the first idle check is still to come
 	poor     bool   // the client says that this is not its ideal node
+	served   bool   // counted as a client's TLS connection until its session is wiped
 	drainWhy Reason // of phaseDrain
 	lingers  bool   // in phaseDrain: all has been sent, the peer's FIN is awaited
 	pongs    uint8  // in ctl
+
+	outFrames [2]uint16 // packets in out, by kind
+	outBytes  [2]int32
+	unsealed  uint32 // the first bytes of ctl, which are handshake flights, not plaintext
+	skip      uint32 // bytes of an unknown frame still to be discarded
 
 	ws  *websock.Reader    // nil: DERP without WebSocket around it
 	tls *tlsengine.Session // nil: plain TCP, or not there yet
@@ -59,70 +64,88 @@ type conn struct {
 	ctl *block.Block       // bytes of the relay's own, sent ahead of data
 	out *block.Block       // given to Send, until Sent
 
-	unsealed  uint32   // the first bytes of ctl, which are handshake flights, not plaintext
-	skip      uint32   // bytes of an unknown frame still to be discarded
-	budget    int32    // bytes drawn from the pre-login budget
-	outFrames [2]int32 // packets in out, by kind
-	outBytes  [2]int32
-	served    bool // counted as a client's TLS connection until its session is wiped
-
 	keepAt int64 // when the next keepalive is due
+	client *client
+}
+
+// early is what a connection has before a login, or instead of one.
+type early struct {
+	remote netip.AddrPort
 	hs     *handshake
 	state  *tls.ConnectionState // until the first request has been read
 	login  *login
 	bridge *bridge
 	link   *link // we dialled: the connection is ours to a mesh peer
-	client *client
+	budget int32 // bytes drawn from the pre-login budget
 }
 
-// client is a logged-in connection: what other loops may know of it, and its queues.
+// settled is the early of every client that has logged in: nothing is left of its own. All loops
+// read it, and none writes to it.
+var settled early
+
+// peer is the address at the other end.
+func (c *conn) peer() netip.AddrPort {
+	if c.client != nil && c.early == &settled {
+		return c.client.remote
+	}
+	return c.remote
+}
+
+// client is a logged-in connection: what other loops may know of it, and its queues. What few
+// have, or only while they talk, hangs on a pointer: a silent client is 256 bytes.
 type client struct {
 	sender // its key is never written after login and read by every loop; the rest is the owner's
 
 	// Never written after login; read by every loop.
-	loop   *loop
-	h      netpoll.Handle
-	remote netip.AddrPort
-	info   derp.ClientInfo
-	flags  derp.PresentFlags
-	mesh   bool // it presented the mesh key
-	link   bool // not a client at all, but our own connection to a mesh peer
+	loop    *loop
+	h       netpoll.Handle
+	remote  netip.AddrPort
+	app     string // its name, as it said; empty from most
+	version int32  // of the protocol, as it said
+	flags   derp.PresentFlags
+	mesh    bool // it presented the mesh key
+	link    bool // not a client at all, but our own connection to a mesh peer
 
-	events []presenceEvent // under presence.mu: a watcher's, not taken yet
+	home bool // the owner's
 
-	inbox queue.Inbox // pushed to by any loop
 	// arrived: the client is on its loop's list of arrivals. Set by the pusher that puts it
 	// there, cleared by the owner before it takes the inbox.
 	arrived     atomic.Bool
-	nextArrival *client // link in that list; belongs to whoever set arrived
+	nextArrival *client     // link in that list; belongs to whoever set arrived
+	inbox       queue.Inbox // pushed to by any loop
+
+	node *node // nil unless another node is at the other end; set under presence.mu
 
 	// All below belongs to the owner.
-	conn  *conn // nil once the connection is gone
-	route *registry.Route[client]
-	q     queue.Queue
-
-	watching bool
-	rounds   uint16                // buffers of updates since pending was empty
-	pending  []presenceEvent       // a watcher's, still to be encoded
-	reaches  map[derp.Key]struct{} // a link's: keys that the other node has announced
-	home     bool
+	conn     *conn // nil once the connection is gone
+	route    *registry.Route[client]
+	q        queue.Queue
+	paced    *paced // nil before the first frame that a rate applies to
 	notHere  bucket
-	rate     ratelimit.Bucket
-	resumeAt int64 // receiving is paused until then, for its rate; 0: it is not
 	since    int64 // login time
 	received KindCount
 	sent     KindCount
 }
 
+// node is what a connection with another node of the region has more than others.
+type node struct {
+	events  []presenceEvent       // under presence.mu: a watcher's, not taken yet
+	pending []presenceEvent       // a watcher's, still to be encoded
+	rounds  uint16                // buffers of updates since pending was empty
+	reaches map[derp.Key]struct{} // a link's: keys that the other node has announced
+}
+
 // sender is the book of a key that sends: where its last packet went, and whom it reached.
 type sender struct {
-	key    derp.Key
-	last   *registry.Route[client] // route of the last destination
-	lastTo *client                 // its active connection, known to be in reached
-	// reached holds, by loop, the connections that have been sent a packet of this key:
-	// they are told when it leaves.
-	reached []handleSet
+	key     derp.Key
+	last    *registry.Route[client] // route of the last destination
+	lastTo  *client                 // its active connection, known to be in reached
+	reached *reached                // nil before the first packet
 }
+
+// reached holds, by loop, the connections that have been sent a packet of a key: they are told
+// when it leaves.
+type reached []handleSet
 
 // end closes a connection for a reason that is not the kernel's: what fits in one send is
 // said first (a TLS alert or close_notify).
@@ -207,7 +230,7 @@ func (l *loop) forget(c *conn, why Reason) {
 		l.n.WriteTimeouts++
 	}
 	l.refuse(c, why)
-	l.srv.log.Debug("connection ended", "remote", c.remote, "reason", why.String(),
+	l.srv.log.Debug("connection ended", "remote", c.peer(), "reason", why.String(),
 		"side", why.Side().String())
 	c.phase = phaseDead
 	if c.hs != nil {

@@ -73,7 +73,7 @@ func (l *loop) sentFrames(c *conn) {
 			l.n.LinkSent += uint64(n)
 			continue
 		}
-		bytes := c.outBytes[k] - n*packetOverhead
+		bytes := c.outBytes[k] - int32(n)*packetOverhead
 		l.n.PacketsSent += uint64(n)
 		l.n.BytesSent += uint64(bytes)
 		if cl := c.client; cl != nil {
@@ -81,14 +81,15 @@ func (l *loop) sentFrames(c *conn) {
 			cl.sent.Bytes += uint64(bytes)
 		}
 	}
-	c.outFrames, c.outBytes = [2]int32{}, [2]int32{}
+	c.outFrames, c.outBytes = [2]uint16{}, [2]int32{}
 }
 
 // fill builds the bytes of one send: handshake flights as they are, TLS control records,
 // control frames, then disco and data within flushBytesMax. nil if nothing waits.
 func (l *loop) fill(c *conn) *block.Block {
 	cl := c.client
-	if cl != nil && len(cl.pending) > 0 && (c.ctl == nil || len(c.ctl.Buf) < presenceBytesMax) {
+	if cl != nil && cl.node != nil && len(cl.node.pending) > 0 &&
+		(c.ctl == nil || len(c.ctl.Buf) < presenceBytesMax) {
 		l.encodeEvents(c)
 	}
 	waiting := 0

@@ -61,11 +61,17 @@ func (s *handleSet) has(h netpoll.Handle) bool {
 // reach remembers that to has been sent a packet of s.
 func (l *loop) reach(s *sender, to *client) {
 	if s.reached == nil {
-		s.reached = make([]handleSet, len(l.srv.loops))
+		s.reached = l.reachNobody()
 	}
-	if !s.reached[to.loop.poll.ID()].add(to.h) {
+	if !(*s.reached)[to.loop.poll.ID()].add(to.h) {
 		l.n.ReachedOverflow++
 	}
+}
+
+// reachNobody makes an empty book of whom a key has reached.
+func (l *loop) reachNobody() *reached {
+	r := make(reached, len(l.srv.loops))
+	return &r
 }
 
 // goneWork is a departure that a loop is telling its clients of, a slice a turn.
@@ -87,11 +93,11 @@ func (l *loop) depart(s *sender, survivor *client) {
 		survivor.loop.poll.Post(func() { survivor.loop.inherit(survivor, reached) })
 		return
 	}
-	for id := range reached {
-		if reached[id].n == 0 {
+	for id, set := range *reached {
+		if set.n == 0 {
 			continue
 		}
-		work := goneWork{key: s.key, set: reached[id]}
+		work := goneWork{key: s.key, set: set}
 		if o := l.srv.loops[id]; o == l {
 			l.gone = append(l.gone, work)
 			l.poll.Wake()
@@ -104,7 +110,7 @@ func (l *loop) depart(s *sender, survivor *client) {
 }
 
 // inherit merges what a closed connection of the same key had reached.
-func (l *loop) inherit(cl *client, reached []handleSet) {
+func (l *loop) inherit(cl *client, reached *reached) {
 	if cl.conn == nil { // it left meanwhile and was perhaps the last
 		l.depart(&sender{key: cl.key, reached: reached}, l.present(&cl.key))
 		return
@@ -113,19 +119,20 @@ func (l *loop) inherit(cl *client, reached []handleSet) {
 }
 
 // merge adds sets to a book.
-func (l *loop) merge(s *sender, reached []handleSet) {
+func (l *loop) merge(s *sender, reached *reached) {
 	if s.reached == nil {
 		s.reached = reached
 		return
 	}
-	for id := range reached {
+	to, from := *s.reached, *reached
+	for id := range from {
 		// The smaller goes into the larger: a hub that reconnects has a large old set and a
 		// small new one, and this is one turn's work.
-		if reached[id].n > s.reached[id].n {
-			reached[id], s.reached[id] = s.reached[id], reached[id]
+		if from[id].n > to[id].n {
+			from[id], to[id] = to[id], from[id]
 		}
-		for _, h := range reached[id].slots {
-			if h != 0 && !s.reached[id].add(h) {
+		for _, h := range from[id].slots {
+			if h != 0 && !to[id].add(h) {
 				l.n.ReachedOverflow++
 			}
 		}
@@ -148,8 +155,8 @@ func (l *loop) tellGone() {
 		w := &l.gone[0]
 		if back := l.present(&w.key); back != nil {
 			// Its packets may have come already: nobody is told, it inherits whom to tell.
-			reached := make([]handleSet, len(l.srv.loops))
-			reached[l.poll.ID()], w.set = w.set, handleSet{}
+			reached := l.reachNobody()
+			(*reached)[l.poll.ID()], w.set = w.set, handleSet{}
 			back.loop.poll.Post(func() { back.loop.inherit(back, reached) })
 		}
 		for ; w.next < len(w.set.slots) && budget > 0; w.next++ {

@@ -154,14 +154,16 @@ func TestMeshRounds(t *testing.T) {
 	d := ds[0]
 	watcher := d.login(t, 1, false)
 	cl := d.l.at(watcher.h).client
+	cl.node = new(node)
 	const keys = 2 * presenceBytesMax / 57
 	for range keys {
-		cl.events = append(cl.events, presenceEvent{key: derp.Key{9}})
+		cl.node.events = append(cl.node.events, presenceEvent{key: derp.Key{9}})
 	}
 	d.l.takeEvents(cl)
 	d.l.Flush()
-	if m := d.l.n.MeshRounds; m.Count != 1 || m.Sum < 2 || cl.rounds != 0 || cl.pending != nil {
-		t.Errorf("%+v and %d rounds, %d events left", m, cl.rounds, len(cl.pending))
+	m := d.l.n.MeshRounds
+	if m.Count != 1 || m.Sum < 2 || cl.node.rounds != 0 || cl.node.pending != nil {
+		t.Errorf("%+v and %d rounds, %d events left", m, cl.node.rounds, len(cl.node.pending))
 	}
 }
 
@@ -171,7 +173,7 @@ func TestLinksAreCounted(t *testing.T) {
 	s, ds, _ := newDoubles(t, 1, Config{})
 	l := ds[0].l
 	link := func() *client {
-		return &client{loop: l, link: true, reaches: map[derp.Key]struct{}{}}
+		return &client{loop: l, link: true, node: &node{reaches: map[derp.Key]struct{}{}}}
 	}
 	a, b, c, k := link(), link(), link(), derp.Key{5}
 	l.unreach(a, k) // nobody reaches it

@@ -210,7 +210,7 @@ func TestLeaveIsConstantWork(t *testing.T) {
 	for i, peers := range []int{16, 3000} {
 		s := newHubScene(t, peers)
 		hub := s.hub()
-		set := s.d.l.at(hub.h).client.reached[0]
+		set := (*s.d.l.at(hub.h).client.reached)[0]
 		if set.n != peers {
 			t.Fatalf("the hub has reached %d, want %d", set.n, peers)
 		}
@@ -293,14 +293,14 @@ func TestInheritMergesTheSmaller(t *testing.T) {
 			extra := s.d.login(t, 7, true)
 			sameLoop(hubs[1], nil, [][]byte{hubs[1].seal(
 				derp.AppendSendPacket(nil, extra.key, nil))})
-			large := s.d.l.at(hubs[0].h).client.reached[0].slots
+			large := (*s.d.l.at(hubs[0].h).client.reached)[0].slots
 			leave := func(h netpoll.Handle) {
 				s.d.l.end(s.d.l.at(h), EndPeerClosed)
 				s.d.l.Closed(h, nil)
 				s.d.settle()
 			}
 			leave(hubs[first].h)
-			got := s.d.l.at(hubs[1-first].h).client.reached[0]
+			got := (*s.d.l.at(hubs[1-first].h).client.reached)[0]
 			if &got.slots[0] != &large[0] || got.n != 301 {
 				t.Errorf("the survivor remembers %d peers, copied: %v; want 301, not copied",
 					got.n, &got.slots[0] != &large[0])

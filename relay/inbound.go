@@ -238,7 +238,7 @@ func (l *loop) checkFrame(c *conn, t derp.FrameType, n int) bool {
 		err = derp.CheckLen(t, n, derp.FromClient)
 	}
 	if err != nil {
-		l.srv.log.Debug("frame refused", "remote", c.remote, "key", c.client.key, "error", err)
+		l.srv.log.Debug("frame refused", "remote", c.peer(), "key", c.client.key, "error", err)
 		l.end(c, EndFrameLength)
 		return false
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/rand"
+	"math"
 
 	"derpd/netpoll"
 	"derpd/relay/admit"
@@ -187,17 +188,17 @@ func (l *loop) admitted(c *conn, r loggedIn, mesh bool) {
 	l.poll.SetReceiveMax(h, 0)
 	c.phase = phaseOpen
 	c.keepAt = l.poll.Now() + l.keepAlivePause()
-	c.active = true
-	l.poll.SetTimeout(h, idleAfter)
+	c.fresh = true
+	l.poll.SetTimeout(h, settledAfter)
 	cl := &client{sender: sender{key: r.key}, loop: l, h: h, conn: c, remote: c.remote,
-		info: r.info, since: l.poll.Now()}
-	cl.mesh = mesh
+		app: r.info.AppName, version: int32(min(r.info.Version, math.MaxInt32)), mesh: mesh,
+		since: l.poll.Now()}
 	cl.flags = presentFlags(cl.mesh, r.info.IsProber, c.poor)
-	cl.info.MeshKey = derp.MeshKey{}
 	if cl.mesh {
 		l.poll.SetWriteTimeout(h, meshWriteTimeout)
 	}
 	c.client = cl
+	c.early = &settled
 	members := l.join(cl)
 	l.n.Logins++
 	l.n.Clients++

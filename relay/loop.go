@@ -65,7 +65,7 @@ func (l *loop) open(h netpoll.Handle, remote netip.AddrPort) *conn {
 	for h.Slot() >= len(l.conns) {
 		l.conns = append(l.conns, nil)
 	}
-	c := &conn{h: h, remote: remote}
+	c := &conn{h: h, early: &early{remote: remote}}
 	l.conns[h.Slot()] = c
 	l.n.Connections++
 	return c
@@ -134,11 +134,11 @@ func (l *loop) Sent(h netpoll.Handle, b []byte, _ int, err error) {
 	c.out.Free(&l.q.Blocks)
 	c.out = nil
 	if err != nil { // Closed follows
-		for k := range c.outFrames {
-			l.n.Drops[DropWriteError][k].Frames += uint64(c.outFrames[k])
-			l.n.Drops[DropWriteError][k].Bytes += uint64(c.outBytes[k] - c.outFrames[k]*packetOverhead)
+		for k, n := range c.outFrames {
+			l.n.Drops[DropWriteError][k].Frames += uint64(n)
+			l.n.Drops[DropWriteError][k].Bytes += uint64(c.outBytes[k] - int32(n)*packetOverhead)
 		}
-		c.outFrames, c.outBytes = [2]int32{}, [2]int32{}
+		c.outFrames, c.outBytes = [2]uint16{}, [2]int32{}
 		return
 	}
 	l.sentFrames(c)
@@ -180,7 +180,7 @@ func (l *loop) Woken() {
 		cl.nextArrival = nil
 		cl.arrived.Store(false) // before the inbox is taken: a later push notifies again
 		l.takeInbox(cl)
-		if cl.watching {
+		if cl.node != nil {
 			l.takeEvents(cl)
 		}
 		cl = next
@@ -270,7 +270,7 @@ func (l *loop) refuse(c *conn, why Reason) {
 	}
 	l.refused.since[why]++
 	if now := l.poll.Now(); now >= l.refused.next[why] {
-		l.srv.log.Warn("connection refused", "reason", why.String(), "remote", c.remote,
+		l.srv.log.Warn("connection refused", "reason", why.String(), "remote", c.peer(),
 			"times", l.refused.since[why], "remedy", remedy)
 		l.refused.next[why] = now + int64(refusalEvery)
 		l.refused.since[why] = 0

@@ -263,7 +263,7 @@ func (l *loop) linkLogin(c *conn, server derp.Key) {
 	}
 	c.phase = phaseLink
 	cl := &client{sender: sender{key: server}, loop: l, h: c.h, conn: c,
-		reaches: map[derp.Key]struct{}{}, link: true, since: l.poll.Now()}
+		node: &node{reaches: map[derp.Key]struct{}{}}, link: true, since: l.poll.Now()}
 	lk.cl, c.client = cl, cl
 	h, s := c.h, l.srv
 	if !s.submit(func() {
@@ -290,10 +290,10 @@ func (l *loop) linkLogin(c *conn, server derp.Key) {
 
 // learn gives a key to a link. The other node tells of every connection of a key, so often.
 func (l *loop) learn(cl *client, k derp.Key) {
-	if _, known := cl.reaches[k]; known {
+	if _, known := cl.node.reaches[k]; known {
 		return
 	}
-	cl.reaches[k] = struct{}{}
+	cl.node.reaches[k] = struct{}{}
 	if l.srv.keys.AddLink((*[32]byte)(&k), cl) == 2 {
 		l.n.MultiCreated++
 	}
@@ -301,13 +301,13 @@ func (l *loop) learn(cl *client, k derp.Key) {
 
 // unreach takes a key from a link, and tells when with it the key has left the region.
 func (l *loop) unreach(cl *client, k derp.Key) {
-	if _, here := cl.reaches[k]; !here {
+	if _, here := cl.node.reaches[k]; !here {
 		if r := l.srv.keys.Lookup((*[32]byte)(&k)); r != nil && r.Via() != nil {
 			l.n.GoneElsewhere++
 		}
 		return
 	}
-	delete(cl.reaches, k)
+	delete(cl.node.reaches, k)
 	left, gone := l.srv.keys.RemoveLink((*[32]byte)(&k), cl)
 	if left == 1 {
 		l.n.MultiDeleted++
@@ -346,13 +346,13 @@ func (l *loop) dropLost() {
 	budget := lostSlice
 	for len(l.lost) > 0 && budget > 0 {
 		cl := l.lost[0]
-		for k := range cl.reaches {
+		for k := range cl.node.reaches {
 			if budget--; budget < 0 {
 				break
 			}
 			l.unreach(cl, k)
 		}
-		if len(cl.reaches) == 0 {
+		if len(cl.node.reaches) == 0 {
 			l.lost = l.lost[1:]
 		}
 	}

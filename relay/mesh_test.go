@@ -108,7 +108,7 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 // linkTo makes a link by which a key is reached.
 func linkTo(l *loop, k derp.Key) *client {
 	cl := &client{sender: sender{key: derp.Key{0xee}}, loop: l, link: true,
-		reaches: map[derp.Key]struct{}{}, conn: &conn{}}
+		node: &node{reaches: map[derp.Key]struct{}{}}, conn: &conn{early: new(early)}}
 	l.learn(cl, k)
 	return cl
 }

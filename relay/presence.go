@@ -28,7 +28,7 @@ type presenceEvent struct {
 
 // presentEvent announces a connection.
 func presentEvent(cl *client) presenceEvent {
-	return presenceEvent{key: cl.key, remote: cl.remote, app: cl.info.AppName, flags: cl.flags}
+	return presenceEvent{key: cl.key, remote: cl.remote, app: cl.app, flags: cl.flags}
 }
 
 // presentFlags says what kind of connection a login makes.
@@ -65,7 +65,7 @@ func (l *loop) part(cl *client) (survivor *client) {
 	defer p.mu.Unlock()
 	if i := slices.Index(p.watchers, cl); i >= 0 {
 		p.watchers = slices.Delete(p.watchers, i, i+1)
-		cl.events = nil
+		cl.node.events = nil
 	}
 	if survivor = l.srv.keys.Remove(cl.route, cl); survivor == nil {
 		l.tell(presenceEvent{key: cl.key, gone: true})
@@ -76,7 +76,7 @@ func (l *loop) part(cl *client) (survivor *client) {
 // tell adds an event to every watcher's list. Under presence.mu.
 func (l *loop) tell(e presenceEvent) {
 	for _, w := range l.srv.presence.watchers {
-		w.events = append(w.events, e)
+		w.node.events = append(w.node.events, e)
 		l.announce(w)
 	}
 }
@@ -89,11 +89,11 @@ func (l *loop) watch(cl *client) {
 	if slices.Contains(p.watchers, cl) || cl.key == l.srv.public {
 		return // twice, or this server itself through another name of its own
 	}
+	cl.node = new(node)
 	l.srv.keys.Each(func(_ *[32]byte, m *client) {
-		cl.events = append(cl.events, presentEvent(m))
+		cl.node.events = append(cl.node.events, presentEvent(m))
 	})
 	p.watchers = append(p.watchers, cl)
-	cl.watching = true
 	l.announce(cl)
 }
 
@@ -101,35 +101,35 @@ func (l *loop) watch(cl *client) {
 func (l *loop) takeEvents(cl *client) {
 	p := &l.srv.presence
 	p.mu.Lock()
-	events := cl.events
-	cl.events = nil
+	events := cl.node.events
+	cl.node.events = nil
 	p.mu.Unlock()
 	if cl.conn == nil || len(events) == 0 {
 		return
 	}
 	l.n.MeshBatches.observe(MeshBatchBounds, uint64(len(events)))
-	cl.pending = append(cl.pending, events...)
+	cl.node.pending = append(cl.node.pending, events...)
 	l.touch(cl.conn)
 }
 
 // encodeEvents appends pending presence frames to the control bytes, a part at a time: the
 // first list of a busy node is megabytes.
 func (l *loop) encodeEvents(c *conn) {
-	cl := c.client
+	n := c.client.node
 	frames := make([]byte, 0, presenceBytesMax)
-	for len(cl.pending) > 0 && len(frames) < presenceBytesMax-presenceFrameMax {
-		e := &cl.pending[0]
+	for len(n.pending) > 0 && len(frames) < presenceBytesMax-presenceFrameMax {
+		e := &n.pending[0]
 		if e.gone {
 			frames = derp.AppendPeerGone(frames, e.key, derp.GoneDisconnected)
 		} else {
 			frames = derp.AppendPeerPresent(frames, derp.PeerPresent{
 				Key: e.key, Addr: e.remote, Flags: e.flags, AppName: e.app})
 		}
-		cl.pending = cl.pending[1:]
+		n.pending = n.pending[1:]
 	}
-	if cl.rounds++; len(cl.pending) == 0 {
-		l.n.MeshRounds.observe(MeshRoundBounds, uint64(cl.rounds))
-		cl.pending, cl.rounds = nil, 0
+	if n.rounds++; len(n.pending) == 0 {
+		l.n.MeshRounds.observe(MeshRoundBounds, uint64(n.rounds))
+		n.pending, n.rounds = nil, 0
 	}
 	l.control(c, frames)
 }

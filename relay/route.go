@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"time"
+
 	"derpd/relay/block"
 	"derpd/relay/derp"
 	"derpd/relay/queue"
@@ -149,25 +151,16 @@ func (l *loop) notHere(c *conn, dst derp.Key, kind queue.Kind) {
 	l.n.GoneNotHere++
 }
 
-// bucket is a token bucket in thousandths of a token.
-type bucket struct {
-	milli int32
-	begun bool
-	at    int64 // loop time of the last look
-}
+// bucket is a token bucket, as the loop time when it is full again. The zero bucket is full.
+type bucket int64
 
 // take removes a token if there is one.
-func (b *bucket) take(now int64, perSecond, burst int32) bool {
-	if !b.begun {
-		b.begun, b.milli, b.at = true, burst*1000, now
-	}
-	if add := (now - b.at) / 1e6 * int64(perSecond); add > 0 {
-		b.milli = int32(min(int64(burst)*1000, int64(b.milli)+add))
-		b.at = now
-	}
-	if b.milli < 1000 {
+func (b *bucket) take(now, perSecond, burst int64) bool {
+	each := int64(time.Second) / perSecond
+	full := max(int64(*b), now)
+	if full-now > (burst-1)*each {
 		return false
 	}
-	b.milli -= 1000
+	*b = bucket(full + each)
 	return true
 }

@@ -38,11 +38,11 @@ func (l *loop) Timeout(h netpoll.Handle) {
 }
 
 // beat sends the keepalive that is due and drops the AES key schedules of a connection that
-// has been silent since the last look. The next look is soon after traffic, else with the
-// next keepalive.
+// has been silent since the last look, or has just logged in. The next look is soon after
+// traffic, else with the next keepalive.
 func (l *loop) beat(c *conn) {
 	now := l.poll.Now()
-	if c.client.resumeAt != 0 {
+	if p := c.client.paced; p != nil && p.resumeAt != 0 {
 		l.mayResume(c, now)
 	}
 	if now >= c.keepAt {
@@ -53,18 +53,19 @@ func (l *loop) beat(c *conn) {
 		l.n.RoundTrips.observe(l.poll.RoundTrip(c.h))
 	}
 	next := time.Duration(c.keepAt - now)
-	switch {
-	case c.active:
-		c.active = false
-		next = min(next, idleAfter)
-	case c.tls != nil:
+	if c.tls != nil && (!c.active || c.fresh) {
 		if c.dirty { // seal the keepalive first
 			l.flush(c)
 		}
 		c.tls.DropCiphers()
 	}
-	if at := c.client.resumeAt; at != 0 {
-		next = min(next, time.Duration(at-now)-rateSlack, rateLookEvery)
+	if c.active {
+		c.active = false
+		next = min(next, idleAfter)
+	}
+	c.fresh = false
+	if p := c.client.paced; p != nil && p.resumeAt != 0 {
+		next = min(next, time.Duration(p.resumeAt-now)-rateSlack, rateLookEvery)
 	}
 	l.poll.SetTimeout(c.h, max(next, time.Millisecond))
 }

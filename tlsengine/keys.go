@@ -115,9 +115,41 @@ func (s *Session) sides() (client, server *half) {
 	return &s.open, &s.seal
 }
 
+// opener returns the cipher of what the peer seals, sealer that of what we seal. Both are small
+// enough to be inlined.
+func (s *Session) opener() cipher.AEAD {
+	if s.live == nil || s.live.open == nil {
+		s.begin(&s.open)
+	}
+	return s.live.open
+}
+
+func (s *Session) sealer() cipher.AEAD {
+	if s.live == nil || s.live.seal == nil {
+		s.begin(&s.seal)
+	}
+	return s.live.seal
+}
+
+// begin makes the cipher of a direction.
+func (s *Session) begin(h *half) {
+	if s.live == nil {
+		s.live = new(ciphers)
+	}
+	*s.live.of(s, h) = s.build(h)
+}
+
+// of tells where the cipher of a direction is kept.
+func (c *ciphers) of(s *Session, h *half) *cipher.AEAD {
+	if h == &s.open {
+		return &c.open
+	}
+	return &c.seal
+}
+
 // build makes the AEAD of a direction from its secret. The table of suites, and the check that no
 // session is made under fips140=only, leave no way for it to fail.
-func (s *Session) build(h *half) {
+func (s *Session) build(h *half) cipher.AEAD {
 	su, err := suiteOf(s.version, s.suite)
 	if err != nil {
 		panic(err)
@@ -127,14 +159,16 @@ func (s *Session) build(h *half) {
 		key = expandLabel(su, key, "key", su.keyLen)
 		defer clear(key)
 	}
-	if h.aead, err = su.aead(key); err != nil {
+	a, err := su.aead(key)
+	if err != nil {
 		panic("tlsengine: cannot build a cipher from valid keys: " + err.Error())
 	}
+	return a
 }
 
 // setTraffic starts a direction of TLS 1.3 with a traffic secret (RFC 8446 7.3).
 func (h *half) setTraffic(su *suite, secret []byte) {
-	h.aead, h.seq = nil, 0
+	h.seq = 0
 	copy(h.secret[:], secret)
 	iv := expandLabel(su, secret, "iv", nonceLen)
 	copy(h.iv[:], iv)
@@ -149,6 +183,9 @@ func (s *Session) roll(h *half) {
 	}
 	next := expandLabel(su, h.secret[:su.hashLen], "traffic upd", su.hashLen)
 	h.setTraffic(su, next)
+	if s.live != nil {
+		*s.live.of(s, h) = nil
+	}
 	clear(next)
 }
 

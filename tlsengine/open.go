@@ -55,9 +55,6 @@ func (s *Session) decrypt(rec []byte) (plain []byte, typ byte, err error) {
 	if h.seq >= sequenceMax {
 		return nil, 0, ErrSequence
 	}
-	if h.aead == nil {
-		s.build(h)
-	}
 	if s.version == v13 {
 		plain, typ, err = s.decrypt13(h, rec)
 	} else {
@@ -79,7 +76,7 @@ func (s *Session) decrypt13(h *half, rec []byte) (plain []byte, typ byte, err er
 		return nil, 0, fmt.Errorf("%w: record type %d after the handshake", ErrUnexpected, rec[0])
 	}
 	body := rec[recordHeaderLen:]
-	plain, err = h.aead.Open(body[:0], s.xorNonce(h), body, rec[:recordHeaderLen])
+	plain, err = s.opener().Open(body[:0], s.xorNonce(h), body, rec[:recordHeaderLen])
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: number %d", ErrBadRecord, h.seq)
 	}
@@ -107,12 +104,13 @@ func (s *Session) decrypt12(h *half, rec []byte) (plain []byte, typ byte, err er
 	if n < 0 {
 		return nil, 0, fmt.Errorf("%w: %d bytes are too few", ErrBadRecord, len(rec))
 	}
+	aead := s.opener()
 	nonce := s.xorNonce(h)
 	if s.flags&flagExplicit != 0 {
 		copy(nonce[4:], rec[recordHeaderLen:room])
 	}
 	body := rec[room:]
-	plain, err = h.aead.Open(body[:0], nonce, body, s.aad12(h, rec[0], n))
+	plain, err = aead.Open(body[:0], nonce, body, s.aad12(h, rec[0], n))
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: number %d", ErrBadRecord, h.seq)
 	}
@@ -121,9 +119,9 @@ func (s *Session) decrypt12(h *half, rec []byte) (plain []byte, typ byte, err er
 
 // xorNonce is the nonce of TLS 1.3 and ChaCha20: the sequence number in the fixed IV (RFC 8446
 // 5.3). With AES-GCM in TLS 1.2, whose last 8 bytes of IV are zero here, it is the salt and the
-// sequence number, which serves as the explicit nonce.
+// sequence number, which serves as the explicit nonce. The cipher must have been built.
 func (s *Session) xorNonce(h *half) []byte {
-	nonce := s.scratch[:nonceLen]
+	nonce := s.live.scratch[:nonceLen]
 	copy(nonce, h.iv[:])
 	tail := nonce[nonceLen-8:]
 	binary.BigEndian.PutUint64(tail, binary.BigEndian.Uint64(tail)^h.seq)
@@ -132,7 +130,7 @@ func (s *Session) xorNonce(h *half) []byte {
 
 // aad12 is the additional data of TLS 1.2 for n bytes of plaintext (RFC 5246 6.2.3.3).
 func (s *Session) aad12(h *half, typ byte, n int) []byte {
-	aad := s.scratch[nonceLen:]
+	aad := s.live.scratch[nonceLen:]
 	binary.BigEndian.PutUint64(aad, h.seq)
 	putHeader(aad[8:], typ, n)
 	return aad

@@ -36,17 +36,14 @@ func (s *Session) sealRecord(dst []byte, start int, typ byte) []byte {
 	case h.seq >= sequenceMax:
 		panic(ErrSequence)
 	}
-	if h.aead == nil {
-		s.build(h)
-	}
-
+	aead := s.sealer()
 	body := start + room
 	nonce := s.xorNonce(h)
 	if s.version == v13 {
 		dst = append(dst, typ)
 		header := dst[start:body]
 		putHeader(header, recordData, n+1+tagLen)
-		dst = h.aead.Seal(dst[:body], nonce, dst[body:], header)
+		dst = aead.Seal(dst[:body], nonce, dst[body:], header)
 		if h.seq+1 >= rekeyRecords {
 			s.flags |= flagRekey
 		}
@@ -54,7 +51,7 @@ func (s *Session) sealRecord(dst []byte, start int, typ byte) []byte {
 		header := dst[start:body]
 		putHeader(header, typ, room-recordHeaderLen+n+tagLen)
 		copy(header[recordHeaderLen:], nonce[4:]) // nothing, or the explicit nonce
-		dst = h.aead.Seal(dst[:body], nonce, dst[body:], s.aad12(h, typ, n))
+		dst = aead.Seal(dst[:body], nonce, dst[body:], s.aad12(h, typ, n))
 	}
 	h.seq++
 	return dst

@@ -10,12 +10,9 @@ import (
 // goroutine. The zero value is no session; [Handshake.Finish], [Session.UnmarshalBinary] and
 // [NewPair] make one. Do not use it from two goroutines at once, nor from two copies.
 type Session struct {
-	open half // what the peer seals
-	seal half // what we seal
-
-	// nonce (12 bytes) and additional data (13) of the record at hand. Arguments of an interface
-	// method escape; lying here they do not cost an allocation a record.
-	scratch [nonceLen + aadLen12]byte
+	open half     // what the peer seals
+	seal half     // what we seal
+	live *ciphers // nil: not built, or dropped
 
 	flags    flags
 	version  uint16
@@ -28,10 +25,18 @@ type Session struct {
 
 // half is one direction.
 type half struct {
-	aead   cipher.AEAD     // nil: not built, or dropped
 	seq    uint64          // of the next record
 	secret [secretMax]byte // TLS 1.3: traffic secret, as long as the hash. TLS 1.2: the key
 	iv     [nonceLen]byte  // TLS 1.2 AES-GCM: only the first 4 bytes
+}
+
+// ciphers is what a session has only while it is in use.
+type ciphers struct {
+	open, seal cipher.AEAD // nil: not built
+
+	// nonce (12 bytes) and additional data (13) of the record at hand. Arguments of an interface
+	// method escape; lying here they do not cost an allocation a record.
+	scratch [nonceLen + aadLen12]byte
 }
 
 const (
@@ -79,10 +84,7 @@ func (s *Session) room() int {
 
 // DropCiphers forgets the AEAD key schedules of both directions (2.5 KB with AES-GCM), as an
 // idle connection should. They are built again on next use, for under 3 µs a direction.
-func (s *Session) DropCiphers() {
-	s.open.aead = nil
-	s.seal.aead = nil
-}
+func (s *Session) DropCiphers() { s.live = nil }
 
 // Wipe zeroes all secrets and leaves no session.
 func (s *Session) Wipe() { *s = Session{} }

@@ -205,11 +205,9 @@ func TestRecordLimits(t *testing.T) {
 		b := make([]byte, recordHeaderLen+data+1+zeros, MaxRecord+1000)
 		b[recordHeaderLen+data] = recordData
 		h := &client.seal
-		if h.aead == nil {
-			client.build(h)
-		}
+		aead := client.sealer()
 		putHeader(b, recordData, data+1+zeros+tagLen)
-		b = h.aead.Seal(b[:5], client.xorNonce(h), b[5:], b[:5])
+		b = aead.Seal(b[:5], client.xorNonce(h), b[5:], b[:5])
 		h.seq++
 		return b
 	}

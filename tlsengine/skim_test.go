@@ -166,11 +166,11 @@ func TestSkimTooLong(t *testing.T) {
 		if su.version == v13 {
 			inner = append(inner[:MaxPlaintext], recordData, 0)
 			putHeader(rec, recordData, len(inner)+tagLen)
-			rec = h.aead.Seal(rec, nonce, inner, rec[:recordHeaderLen])
+			rec = c.sealer().Seal(rec, nonce, inner, rec[:recordHeaderLen])
 		} else {
 			putHeader(rec, recordData, 8+len(inner)+tagLen)
 			copy(rec[recordHeaderLen:], nonce[4:])
-			rec = h.aead.Seal(rec, nonce, inner, c.aad12(h, recordData, len(inner)))
+			rec = c.sealer().Seal(rec, nonce, inner, c.aad12(h, recordData, len(inner)))
 		}
 		if n, data, err := mustSkim(t, s).Record(s, rec); n != 0 || data || err != nil {
 			t.Errorf("%d, data %v, %v", n, data, err)
@@ -339,7 +339,7 @@ func TestSkimExplicitNonce(t *testing.T) {
 	putHeader(rec, recordData, 8+len(text)+tagLen)
 	nonce := append(bytes.Clone(h.iv[:4]), "explicit"...)
 	copy(rec[recordHeaderLen:], nonce[4:])
-	rec = h.aead.Seal(rec, nonce, text, c.aad12(h, recordData, len(text)))
+	rec = c.sealer().Seal(rec, nonce, text, c.aad12(h, recordData, len(text)))
 	k, got := mustSkim(t, s), make([]byte, len(text))
 	mustRecord(t, k, s, rec, len(text))
 	if k.At(got, 0); !bytes.Equal(got, text) {

@@ -3,97 +3,75 @@ package main
 import (
 	"context"
 	"os"
-	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"sync/atomic"
 	"time"
 )
 
-// A handshake leaves 70 KB of garbage, nearly all of it crypto/tls's, and a heap that is small
-// otherwise would be collected every fifty of them, which was a sixth of what a login costs. So
-// there is always room for some, and what a storm of logins has left goes back to the system when
-// it is over.
+// Garbage is made by logins, some 70 KB each, nearly all of it crypto/tls's; a relay whose clients
+// are all there makes next to none. In a storm of logins the heap may grow to twice of what is live
+// between collections, Go's own measure, and by stormRoom at least, or a small heap would be
+// collected every fifty logins, which is a sixth of what they cost. In a calm all this would stay
+// resident, as garbage that nothing comes to collect: there the heap may grow by a quarter, which
+// costs nothing when nothing is allocated.
 const (
-	// heapRoom is how much is allocated between two collections at least: 450 handshakes.
-	heapRoom = 32 << 20
-	// heapLook is how often it is seen whether there is memory to give back.
+	stormPercent = 100 // Go's default
+	stormRoom    = 32 << 20
+	calmPercent  = 25
+	calmRoom     = 8 << 20
+
+	// heapLook is how often the two are told apart. It is a calm if by its allocations a heap of
+	// calmPercent would be collected less often than that.
 	heapLook = 2 * time.Second
-	// stormBytes allocated in that time make a storm: 100 handshakes a second.
-	stormBytes = 16 << 20
-	// calmBytes or less in that time is the end of one.
-	calmBytes = 4 << 20
+
+	// heapMin is what Go takes a smaller heap for.
+	heapMin = 4 << 20
 )
 
-// heapPercent is the GOGC that leaves heapRoom, for a heap of which live bytes are in use.
-func heapPercent(live uint64) int {
-	const usual = 100
-	return max(usual, int(heapRoom*100/max(live, 4<<20)))
+// heapPolicy sets how far the heap may grow. No collection is forced.
+type heapPolicy struct {
+	percent int
+	allocs  uint64 // bytes allocated since the start of the program, at the last look
 }
 
-// keepRoom sets GOGC anew after each collection, until stop is called. Where the environment has
-// set it, that is kept.
-func keepRoom() (stop func()) {
-	var over atomic.Bool
+// look takes the bytes that the last collection found live and those allocated since the start
+// of the program. change says that percent is a new one.
+func (p *heapPolicy) look(live, allocs uint64) (change bool) {
+	fresh := allocs - p.allocs
+	p.allocs = allocs
+	least, room := calmPercent, uint64(calmRoom)
+	if fresh > max(live*calmPercent/100, calmRoom) {
+		least, room = stormPercent, stormRoom
+	}
+	percent := max(least, int(room*100/max(live, heapMin)))
+	change = percent != p.percent
+	p.percent = percent
+	return change
+}
+
+// sip makes the collector compare the heap with its goal, as every allocation of more than 32 KiB
+// does: in a calm the next one might be long in coming.
+var sip []byte
+
+// followHeap keeps the policy until ctx ends, unless the environment has one (GOGC).
+func followHeap(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
-		return func() {}
+		return
 	}
-	percent := 0
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-	var again func(*collected)
-	again = func(o *collected) {
-		if over.Load() {
-			return
-		}
-		metrics.Read(live)
-		if p := heapPercent(live[0].Value.Uint64()); p != percent {
-			percent = p
-			debug.SetGCPercent(p)
-		}
-		runtime.SetFinalizer(o, again) // once this has returned, nobody refers to it any more
-	}
-	again(new(collected))
-	return func() { over.Store(true) }
-}
-
-// collected is what each collection finds unused. It must not be tiny, or it shares its memory.
-type collected [4]*collected
-
-// trim gives memory back to the system when a storm is over, until ctx ends.
-func trim(ctx context.Context) {
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
+	var p heapPolicy
 	tick := time.NewTicker(heapLook)
 	defer tick.Stop()
-	allocs := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
-	var t trimmer
 	for {
+		metrics.Read(samples)
+		if p.look(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
+			debug.SetGCPercent(p.percent)
+			sip = make([]byte, 64<<10)
+		}
 		select {
-		case <-tick.C:
 		case <-ctx.Done():
 			return
-		}
-		metrics.Read(allocs)
-		if t.due(allocs[0].Value.Uint64()) {
-			debug.FreeOSMemory()
+		case <-tick.C:
 		}
 	}
-}
-
-// trimmer recognises the end of a storm.
-type trimmer struct {
-	last  uint64 // bytes allocated since start, at the last look
-	storm bool   // there was one, and its memory is still held
-}
-
-// due is told at each look what has been allocated since start.
-func (t *trimmer) due(allocated uint64) bool {
-	n := allocated - t.last
-	t.last = allocated
-	switch {
-	case n >= stormBytes:
-		t.storm = true
-	case n <= calmBytes && t.storm:
-		t.storm = false
-		return true
-	}
-	return false
 }

@@ -1,65 +1,32 @@
 package main
 
-import (
-	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
-	"testing"
-	"time"
-)
+import "testing"
 
-func TestHeapPercent(t *testing.T) {
-	for live, want := range map[uint64]int{
-		0: 800, 1 << 20: 800, 4 << 20: 800, 8 << 20: 400, 24 << 20: 133, 32 << 20: 100, 1 << 30: 100,
+func TestHeapPolicy(t *testing.T) {
+	const mb = 1 << 20
+	var p heapPolicy
+	total := uint64(0)
+	for i, step := range []struct {
+		live, fresh uint64 // bytes
+		percent     int
+	}{
+		{2 * mb, 3 * mb, 200},              // begun, and nobody is here: a heap of 4 MiB, and 8 more
+		{10 * mb, 400 * mb, 320},           // logins, and room for 32 MiB
+		{80 * mb, 400 * mb, stormPercent},  //
+		{80 * mb, 90 * mb, stormPercent},   // the last of them
+		{80 * mb, 10 * mb, calmPercent},    // keepalives
+		{80 * mb, 19 * mb, calmPercent},    //
+		{80 * mb, 21 * mb, stormPercent},   // a collection at every look would be needed
+		{80 * mb, 0, calmPercent},          //
+		{16 * mb, 0, 50},                   // many have left
+		{3 * mb, 100 * mb, 800},            // and come again
+		{1000 * mb, 249 * mb, calmPercent}, // a few logins among very many clients
 	} {
-		if got := heapPercent(live); got != want {
-			t.Errorf("live heap of %d: GOGC %d, want %d", live, got, want)
-		}
-		if got := heapPercent(live); live >= 4<<20 && uint64(got)*live/100 < heapRoom*99/100 {
-			t.Errorf("live heap of %d: GOGC %d leaves room for less than %d", live, got, heapRoom)
-		}
-	}
-}
-
-// TestKeepRoom: GOGC follows the live heap from one collection to the next.
-func TestKeepRoom(t *testing.T) {
-	before := debug.SetGCPercent(100)
-	defer debug.SetGCPercent(before)
-	gogc := []metrics.Sample{{Name: "/gc/gogc:percent"}}
-	wait := func(what string, ok func(percent uint64) bool) {
-		t.Helper()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-			runtime.GC()
-			if metrics.Read(gogc); ok(gogc[0].Value.Uint64()) {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatalf("%s: GOGC is %d", what, gogc[0].Value.Uint64())
-			}
-		}
-	}
-	t.Setenv("GOGC", "")
-	stop := keepRoom()
-	defer stop()
-	wait("a small heap", func(p uint64) bool { return p > 300 })
-	large := make([]byte, 2*heapRoom)
-	wait("a large heap", func(p uint64) bool { return p == 100 })
-	runtime.KeepAlive(large)
-	wait("a small heap again", func(p uint64) bool { return p > 300 })
-}
-
-// TestTrimmer: memory is given back once after each storm, and never for a trickle.
-func TestTrimmer(t *testing.T) {
-	var tr trimmer
-	var allocated uint64
-	for i, look := range []struct {
-		mib uint64
-		due bool
-	}{{3, false}, {15, false}, {1, false}, {16, false}, {80, false}, {5, false}, {4, true},
-		{0, false}, {4, false}, {100, false}, {0, true}, {0, false}} {
-		allocated += look.mib << 20
-		if got := tr.due(allocated); got != look.due {
-			t.Errorf("look %d, %d MiB more: due %v, want %v", i, look.mib, got, look.due)
+		total += step.fresh
+		before := p.percent
+		if change := p.look(step.live, total); p.percent != step.percent ||
+			change != (before != step.percent) {
+			t.Errorf("step %d: %d %%, changed %v; want %d", i, p.percent, change, step.percent)
 		}
 	}
 }

@@ -216,8 +216,7 @@ func (s *server) serve(ctx context.Context) error {
 		go s.certs.Watch(ctx)
 	}
 	go s.dns.Run(ctx)
-	defer keepRoom()()
-	go trim(ctx)
+	go followHeap(ctx)
 	s.watchRate(ctx)
 	if s.stun != nil {
 		go func() {

@@ -11,21 +11,22 @@ type Inbox struct {
 	// head is a stack of pushed blocks, newest first. Pushers (any loop) publish a block
 	// and its content by compare-and-swap; the owner takes the whole stack by swap.
 	head atomic.Pointer[block.Block]
-	// bytes reserved, per kind: added by pushers before they copy, taken off by the owner.
-	bytes [2]atomic.Int64
+	// bytes reserved, per kind: added by pushers before they copy, taken off by the owner. All
+	// pushers together are far from 2 GiB.
+	bytes [2]atomic.Int32
 }
 
 // Reserve claims room for n bytes of the kind before they are copied. False: the inbox is
 // full and the frame is to be dropped.
 func (in *Inbox) Reserve(k Kind, n int) bool {
-	limit := int64(InboxDataMax)
+	limit := int32(InboxDataMax)
 	if k == Disco {
 		limit = InboxDiscoMax
 	}
-	if in.bytes[k&1].Add(int64(n)) <= limit {
+	if in.bytes[k&1].Add(int32(n)) <= limit {
 		return true
 	}
-	in.bytes[k&1].Add(-int64(n))
+	in.bytes[k&1].Add(-int32(n))
 	return false
 }
 
@@ -44,12 +45,12 @@ func (in *Inbox) Push(k Kind, b *block.Block, at int64) {
 // Take removes everything, oldest first, linked by Next. Only the owner calls it.
 func (in *Inbox) Take() *block.Block {
 	var first *block.Block
-	var bytes [2]int64
+	var bytes [2]int32
 	for b := in.head.Swap(nil); b != nil; {
 		next := b.Next()
 		b.SetNext(first)
 		first = b
-		bytes[b.Meta&1] += int64(len(b.Buf))
+		bytes[b.Meta&1] += int32(len(b.Buf))
 		b = next
 	}
 	for k, n := range bytes {

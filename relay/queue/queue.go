@@ -42,12 +42,14 @@ type chunk struct {
 	end    uint8
 }
 
-// Loop is what the queues of one loop share: blocks, spare chunks, and the budget of bytes.
+// Loop is what the queues of one loop share: blocks, spare chunks and lines, and the budget of
+// bytes.
 type Loop struct {
 	Blocks block.Pool
 	Budget int64 // bytes all queues of this loop may hold in blocks; 0 is no bound
 	held   int64 // bytes held in blocks now
 	spare  *chunk
+	idle   *lines
 }
 
 // Held returns the bytes that the queues of this loop hold in blocks.
@@ -81,37 +83,78 @@ type fifo struct {
 	popped     uint64 // frames that have left, sent or dropped
 }
 
-// Queue is stage two. The zero value is empty and holds no memory. Everything belongs to
-// the loop that owns the connection.
+// Queue is stage two, a pointer for a connection that nothing waits for. The zero value is
+// empty and holds no memory. Everything belongs to the loop that owns the connection.
 type Queue struct {
+	*lines // borrowed from the loop while anything waits, else nil
+}
+
+// lines are the queues of one connection.
+type lines struct {
 	data, disco fifo
-	notice      fifo // the relay's own frames (PeerGone), see PushNotice
+	notice      fifo   // the relay's own frames (PeerGone), see PushNotice
+	next        *lines // in Loop.idle
 }
 
 // Empty reports whether nothing waits.
-func (q *Queue) Empty() bool { return q.data.count|q.disco.count|q.notice.count == 0 }
+func (q *Queue) Empty() bool { return q.lines == nil }
 
 // Len returns how many frames wait.
-func (q *Queue) Len() int { return q.data.count + q.disco.count + q.notice.count }
+func (q *Queue) Len() int {
+	if q.lines == nil {
+		return 0
+	}
+	return q.data.count + q.disco.count + q.notice.count
+}
 
 // Bytes returns what waits, headers included.
-func (q *Queue) Bytes() int { return q.data.bytes + q.disco.bytes + q.notice.bytes }
+func (q *Queue) Bytes() int {
+	if q.lines == nil {
+		return 0
+	}
+	return q.data.bytes + q.disco.bytes + q.notice.bytes
+}
 
 // Full reports whether pushing n more bytes of that kind would drop older frames.
 func (q *Queue) Full(l *Loop, k Kind, n int) bool {
+	if q.lines == nil {
+		return false
+	}
 	f, limit := q.class(k)
 	return f.count >= framesMin && f.bytes+n > l.share(limit)
 }
 
-func (q *Queue) class(k Kind) (*fifo, int) {
+func (q *lines) class(k Kind) (*fifo, int) {
 	if k == Disco {
 		return &q.disco, discoBytesMax
 	}
 	return &q.data, dataBytesMax
 }
 
+// begin gives an empty queue its lines.
+func (q *Queue) begin(l *Loop) {
+	if q.lines = l.idle; q.lines == nil {
+		q.lines = new(lines)
+		return
+	}
+	l.idle = q.lines.next
+	q.lines.next = nil
+}
+
+// settle gives the lines back when nothing waits any more.
+func (q *Queue) settle(l *Loop) {
+	if q.data.count|q.disco.count|q.notice.count == 0 {
+		*q.lines = lines{next: l.idle}
+		l.idle = q.lines
+		q.lines = nil
+	}
+}
+
 // Push appends a frame and drops the oldest of its class that no longer fit.
 func (q *Queue) Push(l *Loop, fr Frame) (d Drops) {
+	if q.lines == nil {
+		q.begin(l)
+	}
 	f, limit := q.class(fr.Kind)
 	if f.bytes+len(fr.Data) > shareMin { // the usual case costs one comparison
 		limit = l.share(limit)
@@ -128,22 +171,27 @@ func (q *Queue) Push(l *Loop, fr Frame) (d Drops) {
 // PushNotice queues a frame of the relay's own, held by b, that is due when everything
 // queued before it has gone, and that is dropped only with the connection.
 func (q *Queue) PushNotice(l *Loop, b *block.Block) {
+	if q.lines == nil {
+		q.begin(l)
+	}
 	b.Meta = int64(q.disco.popped) + int64(q.disco.count)
 	at := int64(q.data.popped) + int64(q.data.count)
 	q.notice.push(l, Frame{Data: b.Buf, Block: b, At: at})
 }
 
 // PopNotice takes the next notice if what was queued before it has gone.
-func (q *Queue) PopNotice(l *Loop) (Frame, bool) {
-	f := &q.notice
-	if f.count == 0 {
+func (q *Queue) PopNotice(l *Loop) (fr Frame, ok bool) {
+	if q.lines == nil || q.notice.count == 0 {
 		return Frame{}, false
 	}
+	f := &q.notice
 	next := &f.head.frames[f.head.first]
 	if next.At > int64(q.data.popped) || next.Block.Meta > int64(q.disco.popped) {
 		return Frame{}, false
 	}
-	return f.pop(l)
+	fr, ok = f.pop(l)
+	q.settle(l)
+	return fr, ok
 }
 
 func (f *fifo) push(l *Loop, fr Frame) {
@@ -193,14 +241,23 @@ func (f *fifo) pop(l *Loop) (Frame, bool) {
 }
 
 // Pop takes the next frame of the class. The caller frees its Block.
-func (q *Queue) Pop(l *Loop, k Kind) (Frame, bool) {
+func (q *Queue) Pop(l *Loop, k Kind) (fr Frame, ok bool) {
+	if q.lines == nil {
+		return Frame{}, false
+	}
 	f, _ := q.class(k)
-	return f.pop(l)
+	if fr, ok = f.pop(l); f.count == 0 {
+		q.settle(l)
+	}
+	return fr, ok
 }
 
 // Head returns the length of the next frame of the class, 0 if none waits, or none may go
 // before a notice that is due ahead of it.
 func (q *Queue) Head(k Kind) int {
+	if q.lines == nil {
+		return 0
+	}
 	f, _ := q.class(k)
 	if f.count == 0 {
 		return 0
@@ -217,8 +274,12 @@ func (q *Queue) Head(k Kind) int {
 
 // Expire drops what arrived before the time since.
 func (q *Queue) Expire(l *Loop, since int64) (d Drops) {
+	if q.lines == nil {
+		return d
+	}
 	q.data.expire(l, since, &d)
 	q.disco.expire(l, since, &d)
+	q.settle(l)
 	return d
 }
 
@@ -237,6 +298,9 @@ func (f *fifo) expire(l *Loop, since int64, d *Drops) {
 // Own copies frames that still lie in the receive arena to blocks of their own. It is
 // called for every queue that is not empty when a turn ends.
 func (q *Queue) Own(l *Loop) {
+	if q.lines == nil {
+		return
+	}
 	q.data.own(l)
 	q.disco.own(l)
 }
@@ -269,10 +333,14 @@ func (f *fifo) own(l *Loop) {
 
 // Clear drops everything that waits; notices vanish without being counted.
 func (q *Queue) Clear(l *Loop) (d Drops) {
+	if q.lines == nil {
+		return d
+	}
 	var uncounted Drops
 	q.data.clear(l, &d)
 	q.disco.clear(l, &d)
 	q.notice.clear(l, &uncounted)
+	q.settle(l)
 	return d
 }
 

@@ -24,8 +24,50 @@ type Route[M any] struct {
 	// shared: the key has several members. Written under the mutex.
 	shared atomic.Bool
 
-	members []*M // under the mutex; ordered by who was active last, the latest at the end
-	links   []*M // under the mutex; in the order in which they announced the key
+	// more says who else there is, under the mutex; nil while active and via say it all, as
+	// they do of nearly every key. So a route takes 64 bytes.
+	more *more[M]
+}
+
+// more is the whole of a route with several members or several links.
+type more[M any] struct {
+	members []*M // ordered by who was active last, the latest at the end
+	links   []*M // in the order in which they announced the key
+}
+
+// members returns the members of a route, the active one last.
+func (r *Route[M]) members() []*M {
+	if r.more != nil {
+		return r.more.members
+	}
+	return one(r.active.Load())
+}
+
+// links returns the links that reach a route's key, the one in use first.
+func (r *Route[M]) links() []*M {
+	if r.more != nil {
+		return r.more.links
+	}
+	return one(r.via.Load())
+}
+
+func one[M any](m *M) []*M {
+	if m == nil {
+		return nil
+	}
+	return []*M{m}
+}
+
+// set replaces the lists. The caller sees to active and via.
+func (r *Route[M]) set(members, links []*M) {
+	switch {
+	case len(members) < 2 && len(links) < 2:
+		r.more = nil
+	case r.more == nil:
+		r.more = &more[M]{members, links}
+	default:
+		r.more.members, r.more.links = members, links
+	}
 }
 
 // Active returns the member that gets the key's packets, or nil.
@@ -95,23 +137,27 @@ func (g *Registry[M]) Add(k *Key, m *M) (*Route[M], int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := g.Lookup(k)
+	var members []*M
 	if r == nil {
 		r = &Route[M]{Key: *k}
 		r.active.Store(m) // before it is found, so that a route found is live
 		g.insert(r)
+	} else {
+		members = r.members()
 	}
-	if len(r.members) == 0 {
+	if len(members) == 0 {
 		g.keys++
 		g.count(r, -1)
 	}
-	r.members = append(r.members, m)
+	members = append(members, m)
+	r.set(members, r.links())
 	r.active.Store(m)
 	g.conns++
-	if len(r.members) == 2 {
+	if len(members) == 2 {
 		r.shared.Store(true)
 		g.dups++
 	}
-	return r, len(r.members)
+	return r, len(members)
 }
 
 // insert puts a new route into the table, rebuilding it when three quarters are taken.
@@ -147,7 +193,7 @@ func (g *Registry[M]) put(t *table[M], r *Route[M]) {
 
 // count corrects the number of remote keys around a change of the members of r.
 func (g *Registry[M]) count(r *Route[M], n int) {
-	if len(r.links) > 0 {
+	if r.via.Load() != nil {
 		g.remote += n
 	}
 }
@@ -157,22 +203,26 @@ func (g *Registry[M]) AddLink(k *Key, m *M) int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := g.Lookup(k)
+	var links []*M
 	if r == nil {
 		r = &Route[M]{Key: *k}
 		r.via.Store(m)
 		g.insert(r)
+	} else {
+		links = r.links()
 	}
-	if slices.Contains(r.links, m) {
-		return len(r.links)
+	if slices.Contains(links, m) {
+		return len(links)
 	}
-	r.links = append(r.links, m)
-	if len(r.links) == 1 {
+	links = append(links, m)
+	r.set(r.members(), links)
+	if len(links) == 1 {
 		r.via.Store(m)
-		if len(r.members) == 0 {
+		if r.active.Load() == nil {
 			g.remote++
 		}
 	}
-	return len(r.links)
+	return len(links)
 }
 
 // RemoveLink takes back AddLink. It returns how many links reach k now, and whether with m
@@ -184,17 +234,19 @@ func (g *Registry[M]) RemoveLink(k *Key, m *M) (left int, gone bool) {
 	if r == nil {
 		return 0, false
 	}
-	i := slices.Index(r.links, m)
+	links := r.links()
+	i := slices.Index(links, m)
 	if i < 0 {
-		return len(r.links), false
+		return len(links), false
 	}
-	r.links = slices.Delete(r.links, i, i+1)
-	if len(r.links) > 0 {
-		r.via.Store(r.links[0])
-		return len(r.links), false
+	links = slices.Delete(links, i, i+1)
+	r.set(r.members(), links)
+	if len(links) > 0 {
+		r.via.Store(links[0])
+		return len(links), false
 	}
 	r.via.Store(nil)
-	if len(r.members) == 0 {
+	if r.active.Load() == nil {
 		g.remote--
 		return 0, true
 	}
@@ -206,7 +258,7 @@ func (g *Registry[M]) Members(k *Key) []*M {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if r := g.Lookup(k); r != nil {
-		return slices.Clone(r.members)
+		return slices.Clone(r.members())
 	}
 	return nil
 }
@@ -231,16 +283,17 @@ func (g *Registry[M]) Each(fn func(k *Key, m *M)) {
 func (g *Registry[M]) Remove(r *Route[M], m *M) *M {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	i := slices.Index(r.members, m)
+	members := r.members()
+	i := slices.Index(members, m)
 	if i < 0 {
 		return r.active.Load()
 	}
-	r.members = slices.Delete(r.members, i, i+1)
+	members = slices.Delete(members, i, i+1)
+	r.set(members, r.links())
 	g.conns--
-	switch n := len(r.members); n {
+	switch len(members) {
 	case 0:
 		r.active.Store(nil)
-		r.members = nil
 		g.keys--
 		g.count(r, 1)
 		return nil
@@ -248,7 +301,7 @@ func (g *Registry[M]) Remove(r *Route[M], m *M) *M {
 		r.shared.Store(false)
 		g.dups--
 	}
-	last := r.members[len(r.members)-1]
+	last := members[len(members)-1]
 	if r.active.Load() == m {
 		r.active.Store(last)
 	}
@@ -259,8 +312,9 @@ func (g *Registry[M]) Remove(r *Route[M], m *M) *M {
 func (g *Registry[M]) Activate(r *Route[M], m *M) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if i := slices.Index(r.members, m); i >= 0 {
-		r.members = append(slices.Delete(r.members, i, i+1), m)
+	members := r.members()
+	if i := slices.Index(members, m); i >= 0 {
+		r.set(append(slices.Delete(members, i, i+1), m), r.links())
 		r.active.Store(m)
 	}
 }
