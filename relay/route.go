@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/binary"
 	"time"
 
 	"derpd/relay/block"
@@ -78,6 +79,8 @@ func (l *loop) enqueue(to *client, f queue.Frame) {
 			return
 		}
 	}
+	// RecvPacket and ForwardPacket begin with the key of the sender.
+	f.From = binary.LittleEndian.Uint32(f.Data[derp.HeaderLen:])
 	if d := to.q.Push(&l.q, f); d.Any() {
 		if plant != plantLostDrop {
 			l.n.drops(DropQueueHead, &d)

@@ -12,6 +12,12 @@ const (
 	// and its bandwidth prober keeps 30 packets of 64 KiB in flight.
 	framesMin = 32
 
+	// senderGroups is how many senders of a queue are told apart, and heavyFrames how many frames
+	// the heaviest of them loses before they are weighed again: a look at some 370 frames takes
+	// as long as to relay one packet.
+	senderGroups = 64
+	heavyFrames  = 16
+
 	// AgeMax is how long a frame may wait. What is older is worth less to WireGuard than
 	// the frames behind it: its retransmission timers have long fired.
 	AgeMax = time.Second

@@ -16,6 +16,7 @@ type Frame struct {
 	Data  []byte
 	Block *block.Block // holds Data; nil while Data lies in the loop's receive arena
 	At    int64        // arrival, loop time in nanoseconds
+	From  uint32       // its sender: a number that few share, for fairness
 	Kind  Kind
 }
 
@@ -93,6 +94,7 @@ type Queue struct {
 type lines struct {
 	data, disco fifo
 	notice      fifo   // the relay's own frames (PeerGone), see PushNotice
+	heavy       heavy  // who pays when data does not fit
 	next        *lines // in Loop.idle
 }
 
@@ -150,7 +152,8 @@ func (q *Queue) settle(l *Loop) {
 	}
 }
 
-// Push appends a frame and drops the oldest of its class that no longer fit.
+// Push appends a frame and drops those of its class for which there is no room any more: the
+// oldest ones of whoever has most in the queue.
 func (q *Queue) Push(l *Loop, fr Frame) (d Drops) {
 	if q.lines == nil {
 		q.begin(l)
@@ -159,6 +162,9 @@ func (q *Queue) Push(l *Loop, fr Frame) (d Drops) {
 	if f.bytes+len(fr.Data) > shareMin { // the usual case costs one comparison
 		limit = l.share(limit)
 		for f.count >= framesMin && f.bytes+len(fr.Data) > limit {
+			if fr.Kind == Data && q.notice.count == 0 { // a notice counts the frames ahead of it
+				q.heavy.bring(f)
+			}
 			old, _ := f.pop(l)
 			d.add(&old)
 			old.Block.Free(&l.Blocks)
