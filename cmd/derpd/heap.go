@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -45,9 +46,9 @@ func (p *heapPolicy) look(live, allocs uint64) (change bool) {
 	return change
 }
 
-// sip makes the collector compare the heap with its goal, as every allocation of more than 32 KiB
-// does: in a calm the next one might be long in coming.
-var sip []byte
+// sipBytes is an allocation that makes the collector compare the heap with its goal, which in a
+// calm might be long in coming otherwise. It is too long for a stack.
+const sipBytes = 128 << 10
 
 // followHeap keeps the policy until ctx ends, unless the environment has one (GOGC).
 func followHeap(ctx context.Context) {
@@ -67,7 +68,7 @@ func followHeap(ctx context.Context) {
 		metrics.Read(samples)
 		if p.look(samples[0].Value.Uint64(), samples[1].Value.Uint64()) {
 			debug.SetGCPercent(p.percent)
-			sip = make([]byte, 64<<10)
+			runtime.KeepAlive(make([]byte, sipBytes))
 		}
 	}
 }
