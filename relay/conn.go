@@ -46,6 +46,7 @@ type conn struct {
 	paused   bool   // receiving is paused (handshake or login)
 	active   bool   // had traffic since the idle check
 	fresh    bool   // logged in, and the first idle check is still to come
+	spared   bool   // the next beat comes too soon after traffic to be an idle check
 	poor     bool   // the client says that this is not its ideal node
 	served   bool   // counted as a client's TLS connection until its session is wiped
 	drainWhy Reason // of phaseDrain

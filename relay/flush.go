@@ -165,7 +165,7 @@ func (l *loop) fillPackets(c *conn, cl *client, s *sealer, room int) (frames int
 	}
 	packets := int(c.outFrames[0] + c.outFrames[1])
 	if packets > 0 {
-		c.active = true
+		l.awake(c)
 		l.n.FlushedFrames += uint64(packets)
 		if !cl.link {
 			l.n.QueueWait.observe(packets, waited)

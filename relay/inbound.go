@@ -141,7 +141,7 @@ func (l *loop) stream(c *conn, p []byte) {
 // frames cuts frames from the stream of a logged-in client and handles each. The bytes of
 // p stay valid until the turn ends.
 func (l *loop) frames(c *conn, p []byte) {
-	c.active = true
+	l.awake(c)
 	if cl := c.client; cl.route.Shared() && cl.route.Active() != cl {
 		l.srv.keys.Activate(cl.route, cl) // any frame makes its connection the active one
 	}

@@ -177,7 +177,8 @@ func TestLinkAnswersPings(t *testing.T) {
 	d := ds[0]
 	from := d.login(t, 1, false) // a connection to make a link of
 	c := d.l.at(from.h)
-	c.link, c.phase = &link{srv: d.l.srv, loop: d.l, up: true}, phaseLink
+	c.early = &early{link: &link{srv: d.l.srv, loop: d.l, up: true}}
+	c.phase = phaseLink
 	ping := [derp.PingLen]byte{1, 2, 3}
 	d.keep = true
 	d.take()

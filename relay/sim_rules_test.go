@@ -92,6 +92,18 @@ func TestSimKeepAlive(t *testing.T) {
 			}
 		}
 	}
+	busy.send(idle.node, 100, false)
+	busy.write(true)
+	w.tick(slice)
+	if !idle.hasCiphers() {
+		t.Error("an idle connection got a packet without ciphers")
+	}
+	for range int(2*idleAfter/slice) + 1 {
+		w.tick(slice)
+	}
+	if idle.hasCiphers() {
+		t.Error("a connection that got one packet keeps its ciphers for longer than idleAfter twice")
+	}
 	if dropped == 0 || other.parsed < 2000 {
 		t.Errorf("looked %d times at an idle connection; %d packets", dropped, other.parsed)
 	}

@@ -37,6 +37,21 @@ func (l *loop) Timeout(h netpoll.Handle) {
 	}
 }
 
+// awake notes traffic. The first after a silence brings the next look forward, unless the timer is
+// needed for something sooner; ciphers would wait for the next keepalive otherwise.
+func (l *loop) awake(c *conn) {
+	if c.active {
+		return
+	}
+	c.active = true
+	if c.phase != phaseOpen || c.fresh || c.keepAt-l.poll.Now() <= int64(idleAfter) {
+		return
+	}
+	if p := c.client.paced; p == nil || p.resumeAt == 0 {
+		l.poll.SetTimeout(c.h, idleAfter)
+	}
+}
+
 // beat sends the keepalive that is due and drops the AES key schedules of a connection that
 // has been silent since the last look, or has just logged in. The next look is soon after
 // traffic, else with the next keepalive.
@@ -53,17 +68,18 @@ func (l *loop) beat(c *conn) {
 		l.n.RoundTrips.observe(l.poll.RoundTrip(c.h))
 	}
 	next := time.Duration(c.keepAt - now)
-	if c.tls != nil && (!c.active || c.fresh) {
+	busy := c.active || c.spared
+	if c.tls != nil && (!busy || c.fresh) {
 		if c.dirty { // seal the keepalive first
 			l.flush(c)
 		}
 		c.tls.DropCiphers()
 	}
-	if c.active {
-		c.active = false
+	c.spared = c.active && next < idleAfter
+	c.active, c.fresh = false, false
+	if busy {
 		next = min(next, idleAfter)
 	}
-	c.fresh = false
 	if p := c.client.paced; p != nil && p.resumeAt != 0 {
 		next = min(next, time.Duration(p.resumeAt-now)-rateSlack, rateLookEvery)
 	}
