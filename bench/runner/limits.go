@@ -11,6 +11,9 @@ const (
 	// noiseSpanMin is the shortest span in which interference is told: it is counted in ticks of
 	// 10 ms, of which three are 3 % of two processors then.
 	noiseSpanMin = 500 * time.Millisecond
+	// samplesMin are needed to tell user from system time: of 200, the share is off by 7 % of all
+	// in one of twenty.
+	samplesMin = 200
 	// remarksMax bounds what one result remarks: the first ones tell, the rest repeats them.
 	remarksMax = 5
 	// loginsAtOnce keeps the relay busy and its accept queue short.

@@ -216,8 +216,21 @@ func TestCounts(t *testing.T) {
 	if !(got.Syscalls != got.Syscalls && got.Allocs != got.Allocs) || into.Failed() {
 		t.Errorf("%+v, %+v", got, into.Results)
 	}
-	if len(into.Notes) != 2 || !strings.Contains(into.Notes[0], "uncounted: system calls: not available") {
+	if len(into.Notes) != 3 || !strings.Contains(into.Notes[0], "uncounted: user and system time: not") ||
+		!strings.Contains(into.Notes[1], "uncounted: system calls: not available") {
 		t.Errorf("notes %q", into.Notes)
+	}
+}
+
+// TestSplitTakesSamples has a relay that is seen too rarely to tell user from system time.
+func TestSplitTakesSamples(t *testing.T) {
+	b := newBed()
+	b.micros["a"] = 0.1
+	var into bench.Report
+	b.runner("a").Run(t.Context(), []Scenario{perPacket("x", 1)}, &into)
+	res := into.Result("x", "a")
+	if res.Figure("1k", bench.CPU) == nil || res.Figure("1k", bench.CPUUser) != nil || into.Failed() {
+		t.Errorf("%+v", res)
 	}
 }
 

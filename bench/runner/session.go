@@ -28,6 +28,7 @@ type Session struct {
 
 	edges   [2]edge
 	edgeErr error
+	blind   bool // where the relay spends its time cannot be seen
 
 	figures []bench.Figure
 	remarks []string
@@ -37,10 +38,10 @@ type Session struct {
 
 // edge is what is read when a window begins or ends.
 type edge struct {
-	cpu    time.Duration
-	coarse loadgen.CPU
-	use    host.Use
-	own    time.Duration
+	cpu          time.Duration
+	user, system int // of samples, at the end
+	use          host.Use
+	own          time.Duration
 }
 
 // Add records a figure of this turn. load is packets due a second, 0 where that means nothing. The
@@ -125,9 +126,14 @@ func (s *Session) leave() {
 func (s *Session) atEdge(i int) {
 	var e edge
 	var err1, err2, err3 error
-	e.cpu, err1 = s.relay.CPU()
-	e.coarse, err2 = s.relay.CoarseCPU()
+	if i == 1 {
+		e.user, e.system, err1 = s.sampled()
+	}
+	e.cpu, err2 = s.relay.CPU()
 	e.use, e.own, err3 = s.bed.Use()
+	if i == 0 {
+		err1 = s.sample()
+	}
 	if err := errors.Join(err1, err2, err3); err != nil && s.edgeErr == nil {
 		s.edgeErr = err
 	}
@@ -151,8 +157,25 @@ func (s *Session) Step(ctx context.Context, step loadgen.Step) (*Measured, error
 	if s.edgeErr != nil {
 		return nil, s.edgeErr
 	}
-	return &Measured{StepResult: r, CPU: s.disturbed(r.Window),
-		coarse: s.edges[1].coarse.Sub(s.edges[0].coarse)}, nil
+	return &Measured{StepResult: r, CPU: s.disturbed(r.Window), user: s.edges[1].user,
+		system: s.edges[1].system}, nil
+}
+
+// sample begins to look where the relay spends its time, if this machine can.
+func (s *Session) sample() error {
+	if s.blind {
+		return nil
+	}
+	err := s.relay.Sample()
+	s.blind = err != nil
+	return s.Missing("user and system time", err)
+}
+
+func (s *Session) sampled() (user, system int, err error) {
+	if s.blind {
+		return 0, 0, nil
+	}
+	return s.relay.Sampled()
 }
 
 // disturbed notes what others did between the edges, and returns what the relay used.

@@ -55,8 +55,9 @@ func (m *model) Target() loadgen.Target {
 }
 func (m *model) STUNPort() int               { return 3478 }
 func (m *model) CPU() (time.Duration, error) { return m.cpu, nil }
-func (m *model) CoarseCPU() (loadgen.CPU, error) {
-	return loadgen.CPU{User: m.cpu / 2, System: m.cpu / 2}, nil
+func (m *model) Sample() error               { return nil }
+func (m *model) Sampled() (user, system int, err error) {
+	return 1000, 1000, nil
 }
 func (m *model) Memory() (int64, error)  { return 1e7 + int64(m.clients)*2000, nil }
 func (m *model) Stop()                   {}
