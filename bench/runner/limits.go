@@ -14,6 +14,8 @@ const (
 	// samplesMin are needed to tell user from system time: of 200, the share is off by 7 % of all
 	// in one of twenty.
 	samplesMin = 200
+	// countStepsMax bounds the steps of one count where others keep the generator from its work.
+	countStepsMax = 5
 	// remarksMax bounds what one result remarks: the first ones tell, the rest repeats them.
 	remarksMax = 5
 	// loginsAtOnce keeps the relay busy and its accept queue short.

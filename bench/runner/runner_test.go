@@ -200,9 +200,10 @@ func TestRoundLoad(t *testing.T) {
 func TestCounts(t *testing.T) {
 	b := newBed()
 	var got Counts
+	enough := 0
 	count := Scenario{Name: "c", Rounds: 1, Play: func(ctx context.Context, s *Session) (err error) {
 		if _, err = s.Ramp(ctx, loadgen.Workload{Idle: 10}); err == nil {
-			got, err = s.Count(ctx, loadgen.Step{Rate: 1000, Window: time.Second})
+			got, err = s.Count(ctx, loadgen.Step{Rate: 1000, Window: time.Second}, enough)
 		}
 		return err
 	}}
@@ -210,6 +211,14 @@ func TestCounts(t *testing.T) {
 	b.runner("a").Run(t.Context(), []Scenario{count}, &into)
 	if got != (Counts{Syscalls: 6, Working: 3, Allocs: .5}) || len(into.Notes) > 0 || into.Failed() {
 		t.Errorf("%+v, %+v", got, into)
+	}
+	for _, tc := range []struct{ enough, steps int }{{0, 1}, {1000, 1}, {1001, 2}, {1e6, countStepsMax}} {
+		enough = tc.enough
+		steps := b.steps
+		b.runner("a").Run(t.Context(), []Scenario{count}, &into)
+		if got != (Counts{Syscalls: 6, Working: 3, Allocs: .5}) || b.steps != steps+tc.steps {
+			t.Errorf("%d packets: %+v in %d steps", tc.enough, got, b.steps-steps)
+		}
 	}
 	b.fails = "uncounted"
 	b.runner("uncounted").Run(t.Context(), []Scenario{count}, &into)
@@ -264,6 +273,17 @@ func TestPeersWithoutSTUN(t *testing.T) {
 	if got := strings.Join(b.launched, " "); got != "b a b" || into.Failed() ||
 		len(into.Results) != 3 || !slices.Equal(b.stun, []bool{true, false, false}) {
 		t.Errorf("turns %q, STUN %v, %+v", got, b.stun, into.Results)
+	}
+}
+
+func TestPeersInSomeScenarios(t *testing.T) {
+	b := newBed()
+	r := b.runner("a", "b")
+	r.Peers[0].Only = []string{"y"}
+	var into bench.Report
+	r.Run(t.Context(), []Scenario{perPacket("x", 2), perPacket("y", 1)}, &into)
+	if got := strings.Join(b.launched, " "); got != "b b a b" || into.Failed() || len(into.Results) != 3 {
+		t.Errorf("turns %q, %+v", got, into.Results)
 	}
 }
 

@@ -198,9 +198,10 @@ type Counts struct {
 	Allocs   float64
 }
 
-// Count runs the traffic of the present fleet and counts. It takes its own step, because counting
+// Count runs the traffic of the present fleet and counts, until there were enough packets: what a
+// relay does once a second would count for much of a few. It takes its own steps, because counting
 // makes everything slower, and nobody else asks the relay for anything meanwhile.
-func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) {
+func (s *Session) Count(ctx context.Context, step loadgen.Step, enough int) (Counts, error) {
 	unknown := Counts{math.NaN(), math.NaN(), math.NaN()}
 	var counters []Counter
 	for _, scheduling := range []bool{true, false} {
@@ -222,18 +223,22 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) 
 	if err != nil {
 		return unknown, err
 	}
-	r, err := s.bare.Step(ctx, step)
-	if err != nil {
-		return unknown, err
+	packets := 0.0
+	for tries := 0; tries == 0 || tries < countStepsMax && packets < float64(enough); tries++ {
+		r, err := s.bare.Step(ctx, step)
+		if err != nil {
+			return unknown, err
+		}
+		if r.Partial {
+			return unknown, context.Cause(ctx)
+		}
+		packets += float64(r.Books.Delivered)
 	}
 	callsAfter, err := readAll(counters)
 	if err != nil {
 		return unknown, err
 	}
-	if r.Partial {
-		return unknown, context.Cause(ctx)
-	}
-	counts, packets := unknown, float64(r.Books.Delivered)
+	counts := unknown
 	if len(counters) == 2 {
 		counts.Syscalls = float64(callsAfter[0]-calls[0]) / packets
 		counts.Working = float64(callsAfter[1]-calls[1]) / packets

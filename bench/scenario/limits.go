@@ -33,8 +33,16 @@ const (
 	chatterRate = 10_000
 	// fewClients is what growth with the number of clients is measured against.
 	fewClients = 100
-	// lonelyRate lets each packet be received, forwarded and waited for by itself.
+	// floodFrames packets a write at full speed make the relay the limit: with one a write it is the
+	// generator, whose system calls are as many then as the relay's.
+	floodFrames = 8
+	// countEnough packets let what a relay allocates now and then, some hundred objects a second, be
+	// below one in a hundred packets.
+	countEnough = 100_000
+	// lonelyRate and lonelyGap let each packet be received, forwarded and waited for by itself, also
+	// where other programs hold the relay or the generator up.
 	lonelyRate = 500
+	lonelyGap  = time.Millisecond
 	// askWindow is the traffic before a question to all clients: as short as interference can be
 	// told in, which is counted in ticks of 10 ms.
 	askWindow = 200 * time.Millisecond

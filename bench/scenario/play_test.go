@@ -84,8 +84,11 @@ func (c *modelCounter) Read() (uint64, error) {
 	if len(c.m.steps) == c.since {
 		return 0, nil
 	}
-	s := c.m.steps[len(c.m.steps)-1]
-	return 3 * uint64(s.Rate*s.Window.Seconds()), nil
+	n := 0.0
+	for _, s := range c.m.steps[c.since:] {
+		n += 3 * s.Rate * s.Window.Seconds()
+	}
+	return uint64(n), nil
 }
 func (c *modelCounter) Close() {}
 

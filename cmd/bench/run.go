@@ -19,6 +19,7 @@ import (
 	"derpd/bench/scenario"
 	"derpd/loadgen/host"
 	"derpd/loadgen/report"
+	"derpd/netpoll"
 )
 
 // runOptions are the flags of run.
@@ -42,8 +43,10 @@ const roundsMax = 100
 
 func runCommand(fs *flag.FlagSet) func(context.Context, *console, []string) error {
 	o := &runOptions{}
-	fs.Var(&o.peers, "peer", "`NAME=PATH [FLAGS]` of a relay, once for each; NAME=plain:PATH is one "+
-		"that cannot do TLS, NAME=no-stun:PATH, or plain:no-stun:PATH, one without STUN")
+	fs.Var(&o.peers, "peer", "`NAME=PATH [FLAGS]` of a relay, once for each. Before PATH may stand "+
+		"plain: for one that cannot do TLS, no-stun: for one without STUN, io_uring: for one that "+
+		"is left out where the kernel refuses that, and only=SCENARIO,SCENARIO: for one that is in "+
+		"those only")
 	fs.StringVar(&o.scale, "scale", "quick", "`name` of what is measured: quick, full or gate, see "+
 		"bench scenarios")
 	fs.StringVar(&o.only, "only", "", "`names` of scenarios of that scale, with commas; default: all")
@@ -67,6 +70,9 @@ func (o *runOptions) scenarios() ([]runner.Scenario, error) {
 	scale, err := scenario.Find(o.scale)
 	if err != nil {
 		return nil, usageError{err}
+	}
+	if err := o.peers.check(scale); err != nil {
+		return nil, err
 	}
 	if o.only != "" {
 		if err := scale.Only(strings.Split(o.only, ",")); err != nil {
@@ -98,6 +104,8 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
+	var notes []string
+	o.peers, notes = o.peers.possible(netpoll.ProbeURing())
 	r, err := o.newReport(c)
 	if err != nil {
 		return err
@@ -117,6 +125,7 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 			fmt.Fprintf(c.errs, "%5.0fs  %s\n", time.Since(began).Seconds(), text)
 		}}
 	run.Run(ctx, scenarios, r)
+	r.Notes = append(notes, r.Notes...)
 	return o.deliver(c, r)
 }
 
