@@ -23,6 +23,7 @@ var _ Bed = Machine{}
 // Launch implements Bed.
 func (m Machine) Launch(ctx context.Context, p bench.Peer, plain, stun bool) (Relay,
 	error) {
+	probe.Prepare()
 	region, err := launch.Start(ctx, launch.Options{Path: p.Path, Args: p.Args,
 		Plain: plain || p.Plain, CPU: m.CPU, STUN: stun})
 	if err != nil {
