@@ -97,17 +97,24 @@ bench-gate: build
 GATE := -most derpd-io_uring/bulk/batched-syscalls=0.2 -most derpd-epoll/bulk/batched-syscalls=0.2 \
 	-most derpd-io_uring/bulk/allocs=0.05 -most derpd-epoll/bulk/allocs=0.05
 
-# Everything, in less than 45 minutes on 2 quiet processors, and BENCHMARKS.md of it. A row that
-# failed (status 1) says so there.
+# Everything, in some 35 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
+# DRY=-dry-run` tells how long each part takes. A row that failed (status 1) says so there. What others
+# than derpd and derper are for is the way of a packet.
+PACKETS := bulk-plain,latency-tls,knee-plain
 benchmarks: build bench-peers
 	go build -o bin/ ./cmd/bench
-	bin/bench run -scale full -timeout 44m $(PEERS) \
-		-peer 'derpd-epoll=bin/derpd -engine epoll' \
-		-peer goroutines=no-stun:bin/goroutines -peer gnet=plain:no-stun:bin/gnet \
+	bin/bench run $(DRY) -scale full -timeout 42m -peer derpd=no-files:bin/derpd \
+		-peer derper-1.104.5=bin/derper-1.104.5 \
+		-peer 'derpd-epoll=only=bulk-tls,knee-tls,$(PACKETS):bin/derpd -engine epoll' \
+		-peer goroutines=no-stun:only=bulk-tls,knee-tls,many-tls,$(PACKETS):bin/goroutines \
+		-peer gnet=plain:no-stun:only=$(PACKETS):bin/gnet \
+		-peer floor=plain:no-stun:only=$(PACKETS):bin/floor \
 		-o bin/benchmarks.json -gobench bin/benchmarks.txt || test $$? -eq 1
+ifndef DRY
 	bin/bench report -html bin/benchmarks.html bin/benchmarks.json
 	bin/bench document -template bench/BENCHMARKS.tmpl -o BENCHMARKS.md -plots docs/plots \
 		bin/benchmarks.json
+endif
 
 # Both architectures build, and arm64 is tested emulated: unit tests, then packets through derpd.
 test-arm64:

@@ -22,6 +22,8 @@ type Bed interface {
 	Use() (all host.Use, own time.Duration, err error)
 	// Kernel is what the kernel holds for sockets, in bytes.
 	Kernel() (bytes int64, err error)
+	// OpenFiles is how many files a relay may open.
+	OpenFiles() int
 	// Wait lets time pass.
 	Wait(ctx context.Context, d time.Duration) error
 }

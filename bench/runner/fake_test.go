@@ -57,6 +57,7 @@ func (b *fakeBed) Use() (host.Use, time.Duration, error) {
 	return host.Use{Busy: busy, Idle: 2*now - busy}, now, nil
 }
 
+func (b *fakeBed) OpenFiles() int                                  { return 20_000 }
 func (b *fakeBed) Kernel() (int64, error)                          { return 0, nil }
 func (b *fakeBed) Wait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 

@@ -24,6 +24,15 @@ const (
 	aheadBytes = 256 << 20
 	// sampledRecords: every n-th record is opened and compared whole.
 	sampledRecords = 64
+	// What things take in an estimate, as measured here: starting and ending a relay, a login (the
+	// slowest relay takes 0.9 ms of its processor, the generator meanwhile works on others), its end,
+	// and a step beside its warm-up and window; and what a relay delivers, packets a second.
+	sketchLaunch = 800 * time.Millisecond
+	sketchLogin  = 900 * time.Microsecond
+	sketchLeave  = 50 * time.Microsecond
+	sketchStep   = 200 * time.Millisecond
+	sketchRate   = 150_000
+	sketchKnee   = 82_000
 	// seed makes schedules and contents the same in every run.
 	seed = 1
 	// loginTimeout bounds one login; DERP clients give up after 10 s in all.

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,15 @@ func (m Machine) Kernel() (int64, error) {
 	k, err := host.ReadKernel()
 	sockets, _ := k.Sockets()
 	return sockets + k.TCPBytes, err
+}
+
+// OpenFiles implements Bed.
+func (m Machine) OpenFiles() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Max > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int(l.Max) // Go programs raise theirs to that
 }
 
 // Wait implements Bed.

@@ -72,6 +72,18 @@ func (s *Session) Missing(what string, err error) error {
 	return nil
 }
 
+// Holds tells whether the relay can hold so many clients, and remarks it if not: the most files
+// that a process may open here are the most connections of one that opens a file for each.
+func (s *Session) Holds(clients int) bool {
+	most := s.bed.OpenFiles()
+	if s.Peer.NoFiles || clients < most {
+		return true
+	}
+	s.Remark("it opens a file for each connection and may open %d here, so it was not asked to hold "+
+		"%d clients", most, clients)
+	return false
+}
+
 // Throttle holds the relay to a share of a processor. False: this machine cannot.
 func (s *Session) Throttle(share float64) (bool, error) {
 	err := s.relay.Throttle(share)

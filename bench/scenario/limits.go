@@ -31,6 +31,8 @@ const (
 	bulkBytes = 1400
 	// chatterRate is packets a second of scenarios with many clients.
 	chatterRate = 10_000
+	// slowRate is packets a second for receivers that do not read them.
+	slowRate = 2000
 	// fewClients is what growth with the number of clients is measured against.
 	fewClients = 100
 	// floodFrames packets a write at full speed make the relay the limit: with one a write it is the
@@ -46,7 +48,7 @@ const (
 	// askWindow is the traffic before a question to all clients: as short as interference can be
 	// told in, which is counted in ticks of 10 ms.
 	askWindow = 200 * time.Millisecond
-	// readmitMax is the window in which all that were cut should be back: 3,000 clients at 500
-	// logins a second, and as much again.
-	readmitMax = 12 * time.Second
+	// readmitMax is the time a client in which all that were cut should be back: derper takes
+	// 0.9 ms of a processor for each.
+	readmitMax = 1500 * time.Microsecond
 )

@@ -80,8 +80,8 @@ func way(plain bool) (suffix, text string) {
 func bulk(z size, plain bool) runner.Scenario {
 	suffix, text := way(plain)
 	return runner.Scenario{Name: "bulk-" + suffix, Rounds: z.rounds, Plain: plain,
-		Text: fmt.Sprintf("%d pairs, packets of %d bytes, one a write, evenly spaced, over %s",
-			bulkPairs, bulkBytes, text),
+		Text: fmt.Sprintf("%d pairs, packets of %d bytes over %s: one a write and evenly spaced, and "+
+			"%d a write at full speed", bulkPairs, bulkBytes, text, floodFrames),
 		Play: func(ctx context.Context, s *runner.Session) error {
 			if _, err := s.Ramp(ctx, bulkPairsOf(1, 1)); err != nil {
 				return err
@@ -96,7 +96,15 @@ func bulk(z size, plain bool) runner.Scenario {
 					return err
 				}
 			}
-			return nil
+			if _, err := s.Ramp(ctx, bulkPairsOf(floodFrames, 0)); err != nil {
+				return err
+			}
+			m, err := s.Step(ctx, step(0, z.window))
+			if err != nil {
+				return err
+			}
+			addStep(s, "full-speed", 0, m)
+			return addCounts(ctx, s, "full-speed", 0, z.window/2)
 		}}
 }
 

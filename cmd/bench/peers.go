@@ -27,10 +27,12 @@ const (
 	plainMark  = "plain:"    // it cannot do TLS
 	noSTUNMark = "no-stun:"  // it does not answer STUN
 	uringMark  = "io_uring:" // it is left out where the kernel refuses that
+	noFileMark = "no-files:" // it opens no file for a connection: it may hold more than it may open
 	onlyMark   = "only="     // and names of scenarios with commas, up to a colon
 )
 
-// Set implements flag.Value: NAME=[plain:][no-stun:][io_uring:][only=SCENARIO,...:]PATH [FLAGS].
+// Set implements flag.Value: NAME=[plain:][no-stun:][io_uring:][no-files:]
+// [only=SCENARIO,...:]PATH [FLAGS].
 func (p *peers) Set(s string) error {
 	name, command, ok := strings.Cut(s, "=")
 	fields := strings.Fields(command)
@@ -65,7 +67,7 @@ func (p *peers) Set(s string) error {
 // takeMark takes the first mark off a path.
 func takeMark(peer *bench.Peer, path string) (rest string, marked bool) {
 	for mark, set := range map[string]*bool{plainMark: &peer.Plain, noSTUNMark: &peer.NoSTUN,
-		uringMark: &peer.URing} {
+		uringMark: &peer.URing, noFileMark: &peer.NoFiles} {
 		if rest, ok := strings.CutPrefix(path, mark); ok {
 			*set = true
 			return rest, true
