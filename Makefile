@@ -5,7 +5,7 @@ FUZZTIME ?= 10s
 NODES ?= 1
 
 .PHONY: run build demo load-100k plan-check test interop tailnet bench-peers bench-quick \
-	bench-gate benchmarks test-arm64 lint vuln fuzz clean
+	bench-gate bench-stable benchmarks test-arm64 lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
@@ -96,6 +96,13 @@ bench-gate: build
 # keep the receivers from reading.
 GATE := -most derpd-io_uring/bulk/batched-syscalls=0.2 -most derpd-epoll/bulk/batched-syscalls=0.2 \
 	-most derpd-io_uring/bulk/allocs=0.05 -most derpd-epoll/bulk/allocs=0.05
+
+# Do runs of one build compare as unchanged, and is a sleep of 100 µs in the flush flagged? For a quiet
+# machine: PAIRS times two runs of a minute and a half each.
+PAIRS ?= 10
+bench-stable: bench-peers
+	BENCH_PAIRS=$(PAIRS) BENCH_PEERS="-peer derper-1.104.5=$(CURDIR)/bin/derper-1.104.5" \
+		go test -count=1 -v -timeout 3h -tags planted -run Stable ./bench/compare
 
 # Everything, in some 35 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
 # DRY=-dry-run` tells how long each part takes. A row that failed (status 1) says so there. What others

@@ -24,6 +24,8 @@ const (
 	aheadBytes = 256 << 20
 	// sampledRecords: every n-th record is opened and compared whole.
 	sampledRecords = 64
+	// spareFiles are what the generator opens beside its clients.
+	spareFiles = 500
 	// What things take in an estimate, as measured here: starting and ending a relay, a login (the
 	// slowest relay takes 0.9 ms of its processor, the generator meanwhile works on others), its end,
 	// and a step beside its warm-up and window; and what a relay delivers, packets a second.

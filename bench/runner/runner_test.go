@@ -287,6 +287,32 @@ func TestPeersInSomeScenarios(t *testing.T) {
 	}
 }
 
+// TestMoreClientsThanFiles: the generator changes to io_uring, and a relay that opens a file for each
+// is not asked to hold them.
+func TestMoreClientsThanFiles(t *testing.T) {
+	var engines []string
+	s := Scenario{Name: "x", Rounds: 1, Play: func(ctx context.Context, s *Session) error {
+		for _, n := range []int{100, 19_900} {
+			if _, err := s.Ramp(ctx, loadgen.Workload{Idle: n}); err != nil {
+				return err
+			}
+			engines = append(engines, s.job.Options.Engine)
+		}
+		if s.Holds(30_000) != s.Peer.NoFiles || !s.Holds(19_999) {
+			t.Errorf("%+v", s.Peer)
+		}
+		return nil
+	}}
+	r := newBed().runner("a", "b")
+	r.Peers[0].NoFiles = true
+	var into bench.Report
+	r.Run(t.Context(), []Scenario{s}, &into)
+	if got := strings.Join(engines, ","); got != ",io_uring,,io_uring" || into.Failed() ||
+		len(into.Result("x", "a").Remarks) > 0 || len(into.Result("x", "b").Remarks) != 1 {
+		t.Errorf("engines %q, %+v", got, into.Results)
+	}
+}
+
 func TestRemarksAreFew(t *testing.T) {
 	var list []string
 	for i := range 20 {

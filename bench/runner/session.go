@@ -11,6 +11,7 @@ import (
 	"derpd/bench/probe"
 	"derpd/loadgen"
 	"derpd/loadgen/host"
+	"derpd/netpoll"
 )
 
 // Session is one turn of a peer in a scenario: a relay of its own, and one fleet after the other.
@@ -102,6 +103,9 @@ func (s *Session) Ramp(ctx context.Context, w loadgen.Workload) (*Ramped, error)
 	s.job = loadgen.Job{Targets: []loadgen.Target{s.relay.Target()}, Workload: w,
 		Options: loadgen.Options{Seed: seed, LoginsAt: loginsAtOnce, LoginFor: loginTimeout,
 			Ahead: aheadBytes, Sampled: sampledRecords}}
+	if w.Clients()+spareFiles > s.bed.OpenFiles() {
+		s.job.Options.Engine = string(netpoll.EngineURing) // which opens none for a client
+	}
 	var err error
 	if s.metered, s.bare, err = s.bed.Fleet(s.job, s.atEdge); err != nil {
 		return nil, err
