@@ -61,8 +61,8 @@ const (
 // Measures lists all, in the order in which reports show them.
 var Measures = []Measure{
 	{CPU, "cpu-us/packet", Timing, false, "processor time of the relay a delivered packet", micros},
-	{CPUUser, "user-us/packet", Detail, false, "of this in the program", micros},
-	{CPUSystem, "sys-us/packet", Detail, false, "of this in the kernel", micros},
+	{CPUUser, "user-us/packet", Detail, false, "of this in the program, where samples tell it", micros},
+	{CPUSystem, "sys-us/packet", Detail, false, "of this in the kernel, where samples tell it", micros},
 	{Delivered, "packets/s", Throughput, true, "packets delivered a second", perSecond},
 	{Goodput, "of-knee", Throughput, true, "delivered, as a share of the knee", units.Percent},
 	{P50, "p50-us", Latency, false, "median latency from when a packet was due", micros},

@@ -37,10 +37,14 @@ type Report struct {
 type Peer struct {
 	Name   string   `json:"name"`
 	Path   string   `json:"path"`
-	Args   []string `json:"args,omitempty"`    // behind derper's flags
-	Plain  bool     `json:"plain,omitempty"`   // cannot do TLS: gets TCP in every scenario
-	NoSTUN bool     `json:"no_stun,omitempty"` // and has no results of scenarios of STUN
-	Digest string   `json:"digest,omitempty"`  // beginning of the binary's SHA-256, hexadecimal
+	Args   []string `json:"args,omitempty"`     // behind derper's flags
+	Plain  bool     `json:"plain,omitempty"`    // cannot do TLS: gets TCP in every scenario
+	NoSTUN bool     `json:"no_stun,omitempty"`  // has no results of scenarios of STUN
+	URing  bool     `json:"io_uring,omitempty"` // is left out where that is refused
+	// NoFiles is one that opens no file for a connection, and may hold more than it may open.
+	NoFiles bool     `json:"no_files,omitempty"`
+	Only    []string `json:"only,omitempty"`   // scenarios it is in; empty: all
+	Digest  string   `json:"digest,omitempty"` // beginning of the binary's SHA-256, hexadecimal
 	// Version is the Go module version and toolchain the binary was built from, if it tells.
 	Version string `json:"version,omitempty"`
 }

@@ -35,6 +35,10 @@ type Group struct {
 	Rate    float64 `json:"rate,omitempty"`
 	Arrival Arrival `json:"arrival"`
 
+	// Apart, if above 0, keeps packets of a sender apart: one leaves when the one before has arrived
+	// and this long has passed. What is due meanwhile waits, so that the rate may not be reached.
+	Apart time.Duration `json:"apart_ns,omitempty"`
+
 	Sizes          []Size `json:"sizes"`            // payload bytes and their weights
 	FramesPerWrite int    `json:"frames_per_write"` // in one TLS record and one write; at least 1
 

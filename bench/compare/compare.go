@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/perf/benchmath"
@@ -18,6 +19,46 @@ type Options struct {
 	Force bool
 	// Counted leaves out all but counted figures, which do not depend on the machine.
 	Counted bool
+	// Most are what figures may not exceed, whatever they were before, and all that is asked of them.
+	Most []Most
+}
+
+// Most is the largest that a figure may be in the best of its rounds: others of the machine make
+// single rounds worse, never better.
+type Most struct {
+	Peer, At, Measure string
+	Value             float64
+}
+
+// ParseMost reads PEER/LOAD/MEASURE=VALUE.
+func ParseMost(s string) (m Most, err error) {
+	name, value, _ := strings.Cut(s, "=")
+	parts := strings.Split(name, "/")
+	if len(parts) != 3 {
+		return m, fmt.Errorf("%q is not PEER/LOAD/MEASURE=VALUE", s)
+	}
+	m = Most{Peer: parts[0], At: parts[1], Measure: parts[2]}
+	if _, ok := bench.Find(m.Measure); !ok {
+		return m, fmt.Errorf("%q: there is no measure %q", s, m.Measure)
+	}
+	if m.Value, err = strconv.ParseFloat(value, 64); err != nil || !(m.Value >= 0) {
+		return m, fmt.Errorf("%q: %q is no number of at least 0", s, value)
+	}
+	return m, nil
+}
+
+// exceeds says which limit a figure exceeds; empty: none. had tells whether it has one.
+func (o Options) exceeds(peer string, f *bench.Figure) (why string, had bool) {
+	for _, m := range o.Most {
+		if m.Peer == peer && m.At == f.At && m.Measure == f.Measure {
+			had = true
+			if best := slices.Min(f.Samples); best > m.Value {
+				why = fmt.Sprintf("%.3g in the best round, and %v is the most that is allowed", best,
+					m.Value)
+			}
+		}
+	}
+	return why, had
 }
 
 // Verdict is what became of a figure.
@@ -75,6 +116,9 @@ func Reports(old, new *bench.Report, o Options) (*Result, error) {
 		}
 		r.Notes = append(r.Notes, differ...)
 	}
+	for _, note := range new.Notes {
+		r.Notes = append(r.Notes, "not compared: "+note)
+	}
 	for i := range old.Results {
 		was := &old.Results[i]
 		is := new.Result(was.Scenario, was.Peer)
@@ -114,7 +158,8 @@ func differences(old, new *bench.Report, o Options) (list []string) {
 // figure compares one, and notes the change.
 func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 	m, ok := bench.Find(f.Measure)
-	if !ok || o.Counted && m.Class != bench.Counted {
+	_, limited := o.exceeds(was.Peer, f)
+	if !ok || o.Counted && m.Class != bench.Counted && !limited {
 		return
 	}
 	c := Change{Scenario: was.Scenario, Peer: was.Peer, At: f.At, Measure: m, Old: f.Summary(),
@@ -138,7 +183,12 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 			c.AgainstReference = r.againstReference(was, is, f, now)
 		}
 		c.Verdict = Shown
-		if judged {
+		switch above, _ := o.exceeds(was.Peer, now); {
+		case above != "":
+			c.Verdict, c.Why = Worse, above
+		case limited:
+			c.Verdict = Same // how far below is the machine's affair
+		case judged:
 			c.Verdict = c.judge(f.Samples, now.Samples, limit)
 		}
 	}

@@ -251,3 +251,48 @@ func TestMarkdown(t *testing.T) {
 		}
 	}
 }
+
+// TestMost holds figures to what they may be at most, in their best round.
+func TestMost(t *testing.T) {
+	most, err := ParseMost("derpd/a/batched-syscalls=0.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name    string
+		samples []float64
+		want    Verdict
+	}{
+		{"below", five(.1, .1), Same},
+		{"three times the old one, and allowed", five(.19, 0), Same},
+		{"above in most rounds", []float64{.3, .5, .19, .4, .3}, Same},
+		{"above", five(.3, .1), Worse},
+	} {
+		r, err := Reports(reportOf([]bench.Figure{figure1("a", bench.Batched, five(.06, .1)...)}, nil),
+			reportOf([]bench.Figure{figure1("a", bench.Batched, tc.samples...)}, nil),
+			Options{Counted: true, Most: []Most{most}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := r.Changes[0]; c.Verdict != tc.want {
+			t.Errorf("%s: %s, want %s (%+v)", tc.name, c.Verdict, tc.want, c)
+		}
+	}
+	for _, s := range []string{"", "a/b=1", "p/a/beauty=1", "p/a/cpu", "p/a/cpu=x", "p/a/cpu=-1",
+		"p/a/cpu=NaN"} {
+		if m, err := ParseMost(s); err == nil {
+			t.Errorf("%q is %+v", s, m)
+		}
+	}
+}
+
+// TestWhatIsMissingIsTold: what the new machine could not measure is no regression, and is said.
+func TestWhatIsMissingIsTold(t *testing.T) {
+	old := reportOf([]bench.Figure{figure1("a", bench.Syscalls, 3, 3), figure1("a", bench.Allocs, 0)}, nil)
+	now := reportOf([]bench.Figure{figure1("a", bench.Allocs, 0)}, nil)
+	now.Notes = []string{"derpd: system calls: not root"}
+	r, err := Reports(old, now, Options{Counted: true})
+	if err != nil || len(r.Worse()) > 0 || r.Notes[0] != "not compared: derpd: system calls: not root" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

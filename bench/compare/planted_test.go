@@ -3,27 +3,33 @@
 package compare
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"derpd/bench"
 )
 
-// TestPlanted builds derpd twice, once with a sleep of 100 µs in the flush, and proves that a
-// comparison flags it; and that a third run, of the first build again, is unchanged. It measures for
-// some minutes on a machine that has to be quiet.
-func TestPlanted(t *testing.T) {
+// builds are derpd as it is, derpd with a sleep of 100 µs in the flush, and bench.
+type builds struct{ dir, good, slow, tool string }
+
+func buildAll(t *testing.T) *builds {
+	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	good, slow, tool := filepath.Join(dir, "good"), filepath.Join(dir, "slow"),
-		filepath.Join(dir, "bench")
+	b := &builds{dir, filepath.Join(dir, "good"), filepath.Join(dir, "slow"), filepath.Join(dir, "bench")}
 	build := func(out, pkg string, flags ...string) {
 		t.Helper()
 		cmd := exec.Command("go", append(append([]string{"build"}, flags...), "-o", out, pkg)...)
@@ -32,24 +38,36 @@ func TestPlanted(t *testing.T) {
 			t.Fatalf("%v: %v\n%s", cmd, err, b)
 		}
 	}
-	build(good, "./cmd/derpd")
-	build(slow, "./cmd/derpd", "-overlay", overlay(t, root, dir))
-	build(tool, "./cmd/bench")
-	measure := func(name, binary string) *bench.Report {
-		t.Helper()
-		out := filepath.Join(dir, name+".json")
-		cmd := exec.Command(tool, "run", "-scale", "quick", "-only", "bulk-tls", "-rounds", "5",
-			"-noise", noise(), "-peer", "derpd="+binary, "-o", out)
-		if b, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", cmd, err, b)
-		}
-		r, err := bench.Read(out)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
+	build(b.good, "./cmd/derpd")
+	build(b.slow, "./cmd/derpd", "-overlay", overlay(t, root, dir))
+	build(b.tool, "./cmd/bench")
+	return b
+}
+
+// measure runs scenarios of scale quick.
+func (b *builds) measure(t *testing.T, name, binary, only string, flags ...string) *bench.Report {
+	t.Helper()
+	out := filepath.Join(b.dir, name+".json")
+	cmd := exec.Command(b.tool, append([]string{"run", "-scale", "quick", "-only", only, "-noise",
+		noise(), "-peer", "derpd=" + binary, "-o", out}, flags...)...)
+	if b, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, b)
 	}
-	first, planted, again := measure("first", good), measure("planted", slow), measure("again", good)
+	r, err := bench.Read(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestPlanted proves that a comparison flags a sleep of 100 µs in the flush, and that a third run, of
+// the first build again, is unchanged. It measures for some minutes on a machine that has to be quiet.
+func TestPlanted(t *testing.T) {
+	b := buildAll(t)
+	measure := func(name, binary string) *bench.Report {
+		return b.measure(t, name, binary, "bulk-tls", "-rounds", "5")
+	}
+	first, planted, again := measure("first", b.good), measure("planted", b.slow), measure("again", b.good)
 	flagged, err := Reports(first, planted, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -66,6 +84,71 @@ func TestPlanted(t *testing.T) {
 		t.Errorf("%d figures of one build differ in two runs", n)
 	}
 	show(t, "the same build", same)
+}
+
+// TestStable runs one build again and again and compares each run with the one before: BENCH_PAIRS of
+// them, of the scenarios BENCH_ONLY, with BENCH_PEERS more flags, such as "-peer derper=bin/derper". It
+// prints which figures changed, and the largest change of each class, from which thresholds follow;
+// and fails if more than a tenth of the pairs differ. After each it measures the build with the sleep,
+// which must be flagged every time.
+func TestStable(t *testing.T) {
+	pairs, err := strconv.Atoi(cmp.Or(os.Getenv("BENCH_PAIRS"), "10"))
+	if err != nil || pairs < 1 {
+		t.Fatalf("BENCH_PAIRS=%q is no number above 0", os.Getenv("BENCH_PAIRS"))
+	}
+	only := cmp.Or(os.Getenv("BENCH_ONLY"), "bulk-tls")
+	flags := strings.Fields(os.Getenv("BENCH_PEERS"))
+	b := buildAll(t)
+	type change struct {
+		relative, absolute float64
+		text               string
+	}
+	largest, changed := map[bench.Class]change{}, 0
+	before := b.measure(t, "run-0", b.good, only, flags...)
+	for pair := 1; pair <= pairs; pair++ {
+		now := b.measure(t, fmt.Sprintf("run-%d", pair), b.good, only, flags...)
+		r, err := Reports(before, now, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved := append(r.with(Worse), r.with(Better)...)
+		if len(moved) > 0 {
+			changed++
+		}
+		t.Logf("pair %d: %d of %d figures changed", pair, len(moved), len(r.Changes))
+		for _, c := range moved {
+			t.Logf("  %s", line(c))
+		}
+		for _, c := range r.Changes {
+			by := math.Abs(math.Log(c.Ratio))
+			if by > largest[c.Measure.Class].relative && !math.IsInf(by, 0) {
+				largest[c.Measure.Class] = change{by, math.Abs(c.New.Median - c.Old.Median), line(c)}
+			}
+		}
+		before = now
+		r, err = Reports(now, b.measure(t, "planted", b.slow, only, flags...), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("  with the sleep: %d worse", len(r.Worse()))
+		if len(r.Worse()) == 0 {
+			t.Errorf("pair %d: a sleep of 100 µs in the flush is not flagged", pair)
+		}
+	}
+	for _, class := range slices.Sorted(maps.Keys(largest)) {
+		c := largest[class]
+		t.Logf("%s: by %.0f %% or %.3g at most, and %+v is allowed: %s", class,
+			100*(math.Exp(c.relative)-1), c.absolute, Thresholds[class], c.text)
+	}
+	t.Logf("%d of %d pairs differ", changed, pairs)
+	if changed*10 > pairs {
+		t.Errorf("%d of %d pairs of runs of one build differ", changed, pairs)
+	}
+}
+
+func line(c Change) string {
+	return fmt.Sprintf("%s %s %s %s: %s, then %s", c.Scenario, c.At, c.Peer, c.Measure.Name,
+		figure(c.Measure, c.Old), figure(c.Measure, c.New))
 }
 
 // noise is BENCH_NOISE, for a machine that is never quiet, or what bench allows.

@@ -75,9 +75,15 @@ func (d document) only(name string) string {
 	parts := []string{"bin/bench run -scale", d.r.Scale, "-only", names}
 	for i := range d.r.Peers {
 		p := &d.r.Peers[i]
+		if d.r.Result(name, p.Name) == nil {
+			continue // it is not in this one
+		}
 		path := p.Path
 		if at := strings.LastIndex(path, "/bin/"); at >= 0 {
 			path = path[at+1:]
+		}
+		if p.NoFiles {
+			path = "no-files:" + path
 		}
 		if p.NoSTUN {
 			path = "no-stun:" + path

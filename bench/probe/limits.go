@@ -10,6 +10,11 @@ const (
 	// countTriesMax bounds how often counting begins anew because a thread was started meanwhile:
 	// that takes a millisecond, and a relay without load starts hardly any.
 	countTriesMax = 50
+	// samplesPerSecond is a prime, so that it is in step with nothing. Each costs a processor some
+	// 3 µs.
+	samplesPerSecond = 997
+	// sampleBytes hold those of 16 s, which is longer than any window; a power of two of pages.
+	sampleBytes = 256 << 10
 	// throttlePeriod is how often a share is granted. The kernel's default of 100 ms would stop a
 	// relay for most of that at a time; below some milliseconds its own timer costs too much.
 	throttlePeriod = 10 * time.Millisecond

@@ -14,9 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"derpd/loadgen"
+	"derpd/loadgen/host"
 )
 
 // needs skips a test where the machine, not the code, lacks something.
@@ -27,40 +26,6 @@ func needs(t *testing.T, err error) {
 	}
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestCPU(t *testing.T) {
-	before, err := CPU(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var u unix.Rusage
-	for used := time.Duration(0); used < 20*time.Millisecond; {
-		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
-			t.Fatal(err)
-		}
-		after, err := CPU(os.Getpid())
-		if err != nil {
-			t.Fatal(err)
-		}
-		used = after - before
-	}
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	all, err := CPU(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := time.Duration(u.Utime.Nano() + u.Stime.Nano()); (all - want).Abs() > want/10+
-		20*time.Millisecond {
-		t.Errorf("the clock says %v, getrusage %v", all, want)
-	}
-	for _, pid := range []int{0, 1 << 22, 1 << 30} {
-		if n, err := CPU(pid); err == nil {
-			t.Errorf("process %d, which cannot be, has used %v", pid, n)
-		}
 	}
 }
 
@@ -151,6 +116,62 @@ func TestSchedulingIsLeftOut(t *testing.T) {
 	}
 }
 
+// TestSamples looks at a program that only computes, and at one that only lets the kernel copy.
+func TestSamples(t *testing.T) {
+	for _, tc := range []struct {
+		name, commands   string
+		userMin, userMax float64 // interrupts for others are the kernel's, too
+	}{
+		{"computes", "while :; do :; done", .6, 1},
+		{"copies", "exec dd if=/dev/zero of=/dev/null bs=1M", 0, .4},
+	} {
+		cmd := exec.Command("/bin/sh", "-c", tc.commands)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+		s, err := Samples(cmd.Process.Pid)
+		needs(t, err)
+		defer s.Close()
+		clock := func() time.Duration {
+			d, err := host.CPUTime(cmd.Process.Pid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		for range 2 { // the second window holds nothing of the first
+			outer := clock()
+			if err := s.Start(); err != nil {
+				t.Fatal(err)
+			}
+			inner, used := clock(), time.Duration(0)
+			for used < 300*time.Millisecond {
+				time.Sleep(10 * time.Millisecond)
+				used = clock() - inner
+			}
+			user, system, err := s.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			all := user + system
+			least, most := used.Seconds()*samplesPerSecond, (clock()-outer).Seconds()*samplesPerSecond
+			if float64(all) < least*.8 || float64(all) > most*1.2 {
+				t.Errorf("%s: %d samples, want %.0f to %.0f", tc.name, all, least, most)
+			}
+			if share := float64(user) / float64(all); share < tc.userMin || share > tc.userMax {
+				t.Errorf("%s: %.2f of %d samples in the program", tc.name, share, all)
+			}
+		}
+	}
+}
+
+func TestSamplesOfNobody(t *testing.T) {
+	if s, err := Samples(1 << 30); err == nil || s != nil {
+		t.Errorf("a process that is not there: %v, %v", s, err)
+	}
+}
+
 // TestNothingStaysMounted looks whether the private tracefs is seen by others.
 func TestNothingStaysMounted(t *testing.T) {
 	mounts := func() string {
@@ -161,7 +182,7 @@ func TestNothingStaysMounted(t *testing.T) {
 		return string(b)
 	}
 	before := mounts()
-	if _, err := syscallEvent(); err != nil {
+	if _, err := findSyscallEvent(); err != nil {
 		t.Skip(err)
 	}
 	if after := mounts(); after != before {
@@ -182,9 +203,9 @@ func TestThrottle(t *testing.T) {
 		t.Fatal(err)
 	}
 	const span = 500 * time.Millisecond
-	before, err1 := CPU(cmd.Process.Pid)
+	before, err1 := host.CPUTime(cmd.Process.Pid)
 	time.Sleep(span)
-	after, err2 := CPU(cmd.Process.Pid)
+	after, err2 := host.CPUTime(cmd.Process.Pid)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -136,9 +137,15 @@ func (c *Counter) Close() {
 	c.fds = nil
 }
 
-// syscallEvent finds the event's number in a tracefs that is mounted, or in one that only a thread
-// of ours sees.
-func syscallEvent() (uint64, error) {
+// Prepare finds out what can be counted here. It must be called before a process is started that is
+// to end with the thread that started it: it may end a thread.
+func Prepare() { _, _ = syscallEvent() } // whoever counts gets the error
+
+// syscallEvent is the event's number.
+var syscallEvent = sync.OnceValues(findSyscallEvent)
+
+// findSyscallEvent looks in a tracefs that is mounted, or in one that only a thread of ours sees.
+func findSyscallEvent() (uint64, error) {
 	for _, at := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
 		if id, err := readEvent(at); err == nil {
 			return id, nil

@@ -22,6 +22,8 @@ type Bed interface {
 	Use() (all host.Use, own time.Duration, err error)
 	// Kernel is what the kernel holds for sockets, in bytes.
 	Kernel() (bytes int64, err error)
+	// OpenFiles is how many files a relay may open.
+	OpenFiles() int
 	// Wait lets time pass.
 	Wait(ctx context.Context, d time.Duration) error
 }
@@ -31,8 +33,9 @@ type Bed interface {
 type Relay interface {
 	Target() loadgen.Target
 	STUNPort() int
-	CPU() (time.Duration, error)                    // since it was started, exact
-	CoarseCPU() (loadgen.CPU, error)                // the same in parts, in steps of 10 ms
+	CPU() (time.Duration, error)                    // since it was started
+	Sample() error                                  // begins to look where it is
+	Sampled() (user, system int, err error)         // ends that: how often it was where
 	Memory() (int64, error)                         // resident bytes
 	CountSyscalls(scheduling bool) (Counter, error) // from now on
 	Allocations(context.Context) (uint64, error)

@@ -57,12 +57,14 @@ func (b *fakeBed) Use() (host.Use, time.Duration, error) {
 	return host.Use{Busy: busy, Idle: 2*now - busy}, now, nil
 }
 
+func (b *fakeBed) OpenFiles() int                                  { return 20_000 }
 func (b *fakeBed) Kernel() (int64, error)                          { return 0, nil }
 func (b *fakeBed) Wait(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 type fakeRelay struct {
-	b     *fakeBed
-	asked uint64
+	b       *fakeBed
+	asked   uint64
+	sampled time.Duration // when looking began
 }
 
 func (r *fakeRelay) Target() loadgen.Target {
@@ -70,8 +72,16 @@ func (r *fakeRelay) Target() loadgen.Target {
 }
 func (r *fakeRelay) STUNPort() int               { return 0 }
 func (r *fakeRelay) CPU() (time.Duration, error) { return r.b.cpu, nil }
-func (r *fakeRelay) CoarseCPU() (loadgen.CPU, error) {
-	return loadgen.CPU{User: r.b.cpu / 4, System: r.b.cpu * 3 / 4}, nil
+func (r *fakeRelay) Sample() error {
+	if r.b.failing("uncounted") {
+		return fmt.Errorf("%w: not root", probe.ErrUnavailable)
+	}
+	r.sampled = r.b.cpu
+	return nil
+}
+func (r *fakeRelay) Sampled() (user, system int, err error) {
+	n := int((r.b.cpu - r.sampled) / time.Microsecond)
+	return n / 4, n - n/4, nil
 }
 func (r *fakeRelay) Memory() (int64, error) { return 1 << 20, nil }
 func (r *fakeRelay) Throttle(float64) error { return nil }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ var _ Bed = Machine{}
 // Launch implements Bed.
 func (m Machine) Launch(ctx context.Context, p bench.Peer, plain, stun bool) (Relay,
 	error) {
+	probe.Prepare()
 	region, err := launch.Start(ctx, launch.Options{Path: p.Path, Args: p.Args,
 		Plain: plain || p.Plain, CPU: m.CPU, STUN: stun})
 	if err != nil {
@@ -59,6 +61,15 @@ func (m Machine) Kernel() (int64, error) {
 	return sockets + k.TCPBytes, err
 }
 
+// OpenFiles implements Bed.
+func (m Machine) OpenFiles() int {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Max > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return int(l.Max) // Go programs raise theirs to that
+}
+
 // Wait implements Bed.
 func (m Machine) Wait(ctx context.Context, d time.Duration) error {
 	select {
@@ -71,17 +82,28 @@ func (m Machine) Wait(ctx context.Context, d time.Duration) error {
 
 // process is a relay of one process.
 type process struct {
-	region *launch.Region
-	group  *probe.Group
+	region  *launch.Region
+	group   *probe.Group
+	sampler *probe.Sampler
 }
 
 func (p *process) Target() loadgen.Target { return p.region.Targets[0] }
 func (p *process) STUNPort() int          { return int(p.region.STUNPort) }
 func (p *process) pid() int               { return p.region.Targets[0].PID }
 
-func (p *process) CPU() (time.Duration, error)     { return probe.CPU(p.pid()) }
-func (p *process) CoarseCPU() (loadgen.CPU, error) { return host.CPU(p.pid()) }
-func (p *process) Memory() (int64, error)          { return host.RSS(p.pid()) }
+func (p *process) CPU() (time.Duration, error) { return host.CPUTime(p.pid()) }
+func (p *process) Memory() (int64, error)      { return host.RSS(p.pid()) }
+
+func (p *process) Sample() (err error) {
+	if p.sampler == nil {
+		if p.sampler, err = probe.Samples(p.pid()); err != nil {
+			return err
+		}
+	}
+	return p.sampler.Start()
+}
+
+func (p *process) Sampled() (user, system int, err error) { return p.sampler.Stop() }
 
 func (p *process) CountSyscalls(scheduling bool) (Counter, error) {
 	c, err := probe.CountSyscalls(p.pid(), scheduling)
@@ -114,6 +136,9 @@ func (p *process) Explain(err error) error { return p.region.Explain(err) }
 func (p *process) Stop() {
 	if p.group != nil {
 		p.group.Close()
+	}
+	if p.sampler != nil {
+		p.sampler.Close()
 	}
 	p.region.Stop()
 }

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -18,8 +19,8 @@ type Ramped struct {
 // Measured is a step with what the relay used in its window.
 type Measured struct {
 	*loadgen.StepResult
-	CPU    time.Duration
-	coarse loadgen.CPU
+	CPU          time.Duration
+	user, system int // how often the relay was seen in the program and in the kernel
 }
 
 // Packets is how many were delivered in the window, of all groups.
@@ -68,11 +69,14 @@ func (m *Measured) Group(name string) *loadgen.GroupResult {
 }
 
 // CPUMicros is the relay's processor time a packet in µs, and its parts in the program and in the
-// kernel. NaN or infinite: nothing was delivered.
+// kernel. NaN or infinite: nothing was delivered, or it was seen too rarely to tell the parts.
 func (m *Measured) CPUMicros() (all, user, system float64) {
 	all = Micros(m.CPU) / float64(m.Packets())
-	// The kernel tells the parts in steps of 10 ms only, but their sum exactly.
-	share := float64(m.coarse.User) / float64(max(m.coarse.Sum(), 1))
+	seen := m.user + m.system
+	if seen < samplesMin {
+		return all, math.NaN(), math.NaN()
+	}
+	share := float64(m.user) / float64(seen)
 	return all, all * share, all * (1 - share)
 }
 

@@ -53,7 +53,7 @@ func (r *Runner) Run(ctx context.Context, scenarios []Scenario, into *bench.Repo
 	r.results, r.notes = nil, nil
 	turns := 0
 	for i := range scenarios {
-		turns += scenarios[i].Rounds * len(r.Peers)
+		turns += scenarios[i].Rounds * len(r.in(&scenarios[i]))
 	}
 	r.repeats = int(math.Ceil(float64(turns) * repeatShare))
 	for i := range scenarios {
@@ -89,15 +89,22 @@ func roundLoad(v float64) float64 {
 	return steps[0] * decade
 }
 
+// in lists the peers that take part in a scenario.
+func (r *Runner) in(s *Scenario) (list []bench.Peer) {
+	for _, p := range r.Peers {
+		if s.STUN && p.NoSTUN || len(p.Only) > 0 && !slices.Contains(p.Only, s.Name) {
+			continue
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
 // scenario runs all rounds of a scenario: all peers in turn, then all again.
 func (r *Runner) scenario(ctx context.Context, s *Scenario) {
-	first := len(r.results)
-	var peers []bench.Peer
-	for _, p := range r.Peers {
-		if !s.STUN || !p.NoSTUN {
-			peers = append(peers, p)
-			r.results = append(r.results, bench.Result{Scenario: s.Name, Peer: p.Name})
-		}
+	first, peers := len(r.results), r.in(s)
+	for _, p := range peers {
+		r.results = append(r.results, bench.Result{Scenario: s.Name, Peer: p.Name})
 	}
 	knee := r.knee()
 	for round := 1; round <= s.Rounds; round++ {

@@ -200,9 +200,10 @@ func TestRoundLoad(t *testing.T) {
 func TestCounts(t *testing.T) {
 	b := newBed()
 	var got Counts
+	enough := 0
 	count := Scenario{Name: "c", Rounds: 1, Play: func(ctx context.Context, s *Session) (err error) {
 		if _, err = s.Ramp(ctx, loadgen.Workload{Idle: 10}); err == nil {
-			got, err = s.Count(ctx, loadgen.Step{Rate: 1000, Window: time.Second})
+			got, err = s.Count(ctx, loadgen.Step{Rate: 1000, Window: time.Second}, enough)
 		}
 		return err
 	}}
@@ -211,13 +212,34 @@ func TestCounts(t *testing.T) {
 	if got != (Counts{Syscalls: 6, Working: 3, Allocs: .5}) || len(into.Notes) > 0 || into.Failed() {
 		t.Errorf("%+v, %+v", got, into)
 	}
+	for _, tc := range []struct{ enough, steps int }{{0, 1}, {1000, 1}, {1001, 2}, {1e6, countStepsMax}} {
+		enough = tc.enough
+		steps := b.steps
+		b.runner("a").Run(t.Context(), []Scenario{count}, &into)
+		if got != (Counts{Syscalls: 6, Working: 3, Allocs: .5}) || b.steps != steps+tc.steps {
+			t.Errorf("%d packets: %+v in %d steps", tc.enough, got, b.steps-steps)
+		}
+	}
 	b.fails = "uncounted"
 	b.runner("uncounted").Run(t.Context(), []Scenario{count}, &into)
 	if !(got.Syscalls != got.Syscalls && got.Allocs != got.Allocs) || into.Failed() {
 		t.Errorf("%+v, %+v", got, into.Results)
 	}
-	if len(into.Notes) != 2 || !strings.Contains(into.Notes[0], "uncounted: system calls: not available") {
+	if len(into.Notes) != 3 || !strings.Contains(into.Notes[0], "uncounted: user and system time: not") ||
+		!strings.Contains(into.Notes[1], "uncounted: system calls: not available") {
 		t.Errorf("notes %q", into.Notes)
+	}
+}
+
+// TestSplitTakesSamples has a relay that is seen too rarely to tell user from system time.
+func TestSplitTakesSamples(t *testing.T) {
+	b := newBed()
+	b.micros["a"] = 0.1
+	var into bench.Report
+	b.runner("a").Run(t.Context(), []Scenario{perPacket("x", 1)}, &into)
+	res := into.Result("x", "a")
+	if res.Figure("1k", bench.CPU) == nil || res.Figure("1k", bench.CPUUser) != nil || into.Failed() {
+		t.Errorf("%+v", res)
 	}
 }
 
@@ -251,6 +273,43 @@ func TestPeersWithoutSTUN(t *testing.T) {
 	if got := strings.Join(b.launched, " "); got != "b a b" || into.Failed() ||
 		len(into.Results) != 3 || !slices.Equal(b.stun, []bool{true, false, false}) {
 		t.Errorf("turns %q, STUN %v, %+v", got, b.stun, into.Results)
+	}
+}
+
+func TestPeersInSomeScenarios(t *testing.T) {
+	b := newBed()
+	r := b.runner("a", "b")
+	r.Peers[0].Only = []string{"y"}
+	var into bench.Report
+	r.Run(t.Context(), []Scenario{perPacket("x", 2), perPacket("y", 1)}, &into)
+	if got := strings.Join(b.launched, " "); got != "b b a b" || into.Failed() || len(into.Results) != 3 {
+		t.Errorf("turns %q, %+v", got, into.Results)
+	}
+}
+
+// TestMoreClientsThanFiles: the generator changes to io_uring, and a relay that opens a file for each
+// is not asked to hold them.
+func TestMoreClientsThanFiles(t *testing.T) {
+	var engines []string
+	s := Scenario{Name: "x", Rounds: 1, Play: func(ctx context.Context, s *Session) error {
+		for _, n := range []int{100, 19_900} {
+			if _, err := s.Ramp(ctx, loadgen.Workload{Idle: n}); err != nil {
+				return err
+			}
+			engines = append(engines, s.job.Options.Engine)
+		}
+		if s.Holds(30_000) != s.Peer.NoFiles || !s.Holds(19_999) {
+			t.Errorf("%+v", s.Peer)
+		}
+		return nil
+	}}
+	r := newBed().runner("a", "b")
+	r.Peers[0].NoFiles = true
+	var into bench.Report
+	r.Run(t.Context(), []Scenario{s}, &into)
+	if got := strings.Join(engines, ","); got != ",io_uring,,io_uring" || into.Failed() ||
+		len(into.Result("x", "a").Remarks) > 0 || len(into.Result("x", "b").Remarks) != 1 {
+		t.Errorf("engines %q, %+v", got, into.Results)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"derpd/bench/probe"
 	"derpd/loadgen"
 	"derpd/loadgen/host"
+	"derpd/netpoll"
 )
 
 // Session is one turn of a peer in a scenario: a relay of its own, and one fleet after the other.
@@ -28,6 +29,7 @@ type Session struct {
 
 	edges   [2]edge
 	edgeErr error
+	blind   bool // where the relay spends its time cannot be seen
 
 	figures []bench.Figure
 	remarks []string
@@ -37,10 +39,10 @@ type Session struct {
 
 // edge is what is read when a window begins or ends.
 type edge struct {
-	cpu    time.Duration
-	coarse loadgen.CPU
-	use    host.Use
-	own    time.Duration
+	cpu          time.Duration
+	user, system int // of samples, at the end
+	use          host.Use
+	own          time.Duration
 }
 
 // Add records a figure of this turn. load is packets due a second, 0 where that means nothing. The
@@ -71,6 +73,18 @@ func (s *Session) Missing(what string, err error) error {
 	return nil
 }
 
+// Holds tells whether the relay can hold so many clients, and remarks it if not: the most files
+// that a process may open here are the most connections of one that opens a file for each.
+func (s *Session) Holds(clients int) bool {
+	most := s.bed.OpenFiles()
+	if s.Peer.NoFiles || clients < most {
+		return true
+	}
+	s.Remark("it opens a file for each connection and may open %d here, so it was not asked to hold "+
+		"%d clients", most, clients)
+	return false
+}
+
 // Throttle holds the relay to a share of a processor. False: this machine cannot.
 func (s *Session) Throttle(share float64) (bool, error) {
 	err := s.relay.Throttle(share)
@@ -89,6 +103,9 @@ func (s *Session) Ramp(ctx context.Context, w loadgen.Workload) (*Ramped, error)
 	s.job = loadgen.Job{Targets: []loadgen.Target{s.relay.Target()}, Workload: w,
 		Options: loadgen.Options{Seed: seed, LoginsAt: loginsAtOnce, LoginFor: loginTimeout,
 			Ahead: aheadBytes, Sampled: sampledRecords}}
+	if w.Clients()+spareFiles > s.bed.OpenFiles() {
+		s.job.Options.Engine = string(netpoll.EngineURing) // which opens none for a client
+	}
 	var err error
 	if s.metered, s.bare, err = s.bed.Fleet(s.job, s.atEdge); err != nil {
 		return nil, err
@@ -125,9 +142,14 @@ func (s *Session) leave() {
 func (s *Session) atEdge(i int) {
 	var e edge
 	var err1, err2, err3 error
-	e.cpu, err1 = s.relay.CPU()
-	e.coarse, err2 = s.relay.CoarseCPU()
+	if i == 1 {
+		e.user, e.system, err1 = s.sampled()
+	}
+	e.cpu, err2 = s.relay.CPU()
 	e.use, e.own, err3 = s.bed.Use()
+	if i == 0 {
+		err1 = s.sample()
+	}
 	if err := errors.Join(err1, err2, err3); err != nil && s.edgeErr == nil {
 		s.edgeErr = err
 	}
@@ -151,8 +173,25 @@ func (s *Session) Step(ctx context.Context, step loadgen.Step) (*Measured, error
 	if s.edgeErr != nil {
 		return nil, s.edgeErr
 	}
-	return &Measured{StepResult: r, CPU: s.disturbed(r.Window),
-		coarse: s.edges[1].coarse.Sub(s.edges[0].coarse)}, nil
+	return &Measured{StepResult: r, CPU: s.disturbed(r.Window), user: s.edges[1].user,
+		system: s.edges[1].system}, nil
+}
+
+// sample begins to look where the relay spends its time, if this machine can.
+func (s *Session) sample() error {
+	if s.blind {
+		return nil
+	}
+	err := s.relay.Sample()
+	s.blind = err != nil
+	return s.Missing("user and system time", err)
+}
+
+func (s *Session) sampled() (user, system int, err error) {
+	if s.blind {
+		return 0, 0, nil
+	}
+	return s.relay.Sampled()
 }
 
 // disturbed notes what others did between the edges, and returns what the relay used.
@@ -175,9 +214,10 @@ type Counts struct {
 	Allocs   float64
 }
 
-// Count runs the traffic of the present fleet and counts. It takes its own step, because counting
+// Count runs the traffic of the present fleet and counts, until there were enough packets: what a
+// relay does once a second would count for much of a few. It takes its own steps, because counting
 // makes everything slower, and nobody else asks the relay for anything meanwhile.
-func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) {
+func (s *Session) Count(ctx context.Context, step loadgen.Step, enough int) (Counts, error) {
 	unknown := Counts{math.NaN(), math.NaN(), math.NaN()}
 	var counters []Counter
 	for _, scheduling := range []bool{true, false} {
@@ -199,18 +239,22 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step) (Counts, error) 
 	if err != nil {
 		return unknown, err
 	}
-	r, err := s.bare.Step(ctx, step)
-	if err != nil {
-		return unknown, err
+	packets := 0.0
+	for tries := 0; tries == 0 || tries < countStepsMax && packets < float64(enough); tries++ {
+		r, err := s.bare.Step(ctx, step)
+		if err != nil {
+			return unknown, err
+		}
+		if r.Partial {
+			return unknown, context.Cause(ctx)
+		}
+		packets += float64(r.Books.Delivered)
 	}
 	callsAfter, err := readAll(counters)
 	if err != nil {
 		return unknown, err
 	}
-	if r.Partial {
-		return unknown, context.Cause(ctx)
-	}
-	counts, packets := unknown, float64(r.Books.Delivered)
+	counts := unknown
 	if len(counters) == 2 {
 		counts.Syscalls = float64(callsAfter[0]-calls[0]) / packets
 		counts.Working = float64(callsAfter[1]-calls[1]) / packets

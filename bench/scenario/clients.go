@@ -32,13 +32,21 @@ func idle(z size) runner.Scenario {
 }
 
 // many is the cost of many clients, silent and talking, and of a packet among them.
-func many(z size) runner.Scenario {
-	return runner.Scenario{Name: "many-tls", Rounds: z.heavy,
-		Text: fmt.Sprintf("%d clients over TLS: silent for %v after the last login, then a tenth of "+
-			"them talks, %d packets a second; then the same traffic with %d clients", z.clients,
-			z.settle, chatterRate, fewClients),
+func many(z size) runner.Scenario { return crowded(z, "many-tls", z.clients, 0.1) }
+
+// vast is the same with as many as one process can hold that opens no file for each.
+func vast(z size) runner.Scenario { return crowded(z, "vast-tls", z.vast, 0.02) }
+
+func crowded(z size, name string, clients int, active float64) runner.Scenario {
+	return runner.Scenario{Name: name, Rounds: z.heavy,
+		Text: fmt.Sprintf("%d clients over TLS: silent for %v after the last login, then %.0f %% of "+
+			"them talk, %d packets a second; then the same traffic with %d clients", clients,
+			z.settle, 100*active, chatterRate, fewClients),
 		Play: func(ctx context.Context, s *runner.Session) error {
-			w := build("chatter", workloads.Params{Clients: z.clients}, chatterRate)
+			if !s.Holds(clients) {
+				return nil
+			}
+			w := build("chatter", workloads.Params{Clients: clients, Active: active}, chatterRate)
 			before, err := settleIn(ctx, s, w, z.settle)
 			if err != nil {
 				return err
@@ -52,7 +60,7 @@ func many(z size) runner.Scenario {
 			if err != nil {
 				return err
 			}
-			n := float64(z.clients)
+			n := float64(clients)
 			s.Add("", bench.ActiveMemory, (user-before.user)/n, 0, m)
 			s.Add("", bench.ActiveKernel, (kernel-before.kernel)/n, 0, m)
 			addStep(s, "many", chatterRate, m)
@@ -110,13 +118,22 @@ func askAll(ctx context.Context, s *runner.Session, rate float64) error {
 }
 
 // storm is a cut of most clients: how long until they are back, and are others hurt?
-func storm(z size) runner.Scenario {
+func storm(z size) runner.Scenario { return stormOf(z, "storm-tls", z.cut) }
+
+// vastStorm is one of more clients than most relays can open files.
+func vastStorm(z size) runner.Scenario { return stormOf(z, "vast-storm-tls", z.vastCut) }
+
+func stormOf(z size, name string, clients int) runner.Scenario {
 	const rate = 1000
-	return runner.Scenario{Name: "storm-tls", Rounds: z.few,
+	window := time.Second + time.Duration(clients)*readmitMax
+	return runner.Scenario{Name: name, Rounds: z.heavy,
 		Text: fmt.Sprintf("%d clients over TLS lose their connections at once and come back as fast as "+
-			"they are let, beside 10 pairs with %d packets a second together", z.cut, rate),
+			"they are let, beside 10 pairs with %d packets a second together", clients, rate),
 		Play: func(ctx context.Context, s *runner.Session) error {
-			w := build("storm", workloads.Params{Clients: z.cut}, rate)
+			if !s.Holds(clients) {
+				return nil
+			}
+			w := build("storm", workloads.Params{Clients: clients}, rate)
 			calm := loadgen.Workload{Name: "calm", Groups: w.Groups}
 			if _, err := s.Ramp(ctx, calm); err != nil {
 				return err
@@ -129,12 +146,12 @@ func storm(z size) runner.Scenario {
 			if _, err := s.Ramp(ctx, w); err != nil {
 				return err
 			}
-			if m, err = s.Step(ctx, step(rate, readmitMax)); err != nil {
+			if m, err = s.Step(ctx, step(rate, window)); err != nil {
 				return err
 			}
 			addOthers(s, "storm", m)
 			if m.Readmit <= 0 {
-				s.Remark("not all of %d clients were back within %v", z.cut, readmitMax-w.Cut.After)
+				s.Remark("not all of %d clients were back within %v", clients, window-w.Cut.After)
 				return nil
 			}
 			s.Add("", bench.Readmit, m.Readmit.Seconds(), 0, m)

@@ -131,15 +131,17 @@ func overloads(ctx context.Context, s *runner.Session, peak float64, window time
 func crowd(z size) runner.Scenario {
 	return runner.Scenario{Name: "crowd-tls", Rounds: z.few,
 		Text: "10 pairs with 1,000 packets a second together, over TLS: alone, beside 20 senders at " +
-			"full speed to one receiver, and beside one sender at full speed",
+			"full speed to one receiver, beside one sender at full speed, and beside 2,000 packets a " +
+			"second to two receivers of which one reads slowly and one not at all",
 		Play: func(ctx context.Context, s *runner.Session) error {
 			incast, flood := build("incast", defaults, 0), build("flood", defaults, 0)
+			slow := build("slow-reader", defaults, slowRate)
 			calm := loadgen.Workload{Name: "calm", Groups: incast.Groups[1:]}
-			for _, w := range []loadgen.Workload{calm, incast, flood} {
+			for _, w := range []loadgen.Workload{calm, incast, flood, slow} {
 				if _, err := s.Ramp(ctx, w); err != nil {
 					return err
 				}
-				m, err := s.Step(ctx, step(0, z.window))
+				m, err := s.Step(ctx, step(slowRate, z.window)) // the others have no share of it
 				if err != nil {
 					return err
 				}

@@ -31,14 +31,24 @@ const (
 	bulkBytes = 1400
 	// chatterRate is packets a second of scenarios with many clients.
 	chatterRate = 10_000
+	// slowRate is packets a second for receivers that do not read them.
+	slowRate = 2000
 	// fewClients is what growth with the number of clients is measured against.
 	fewClients = 100
-	// lonelyRate lets each packet be received, forwarded and waited for by itself.
+	// floodFrames packets a write at full speed make the relay the limit: with one a write it is the
+	// generator, whose system calls are as many then as the relay's.
+	floodFrames = 8
+	// countEnough packets let what a relay allocates now and then, some hundred objects a second, be
+	// below one in a hundred packets.
+	countEnough = 100_000
+	// lonelyRate and lonelyGap let each packet be received, forwarded and waited for by itself, also
+	// where other programs hold the relay or the generator up.
 	lonelyRate = 500
+	lonelyGap  = time.Millisecond
 	// askWindow is the traffic before a question to all clients: as short as interference can be
 	// told in, which is counted in ticks of 10 ms.
 	askWindow = 200 * time.Millisecond
-	// readmitMax is the window in which all that were cut should be back: 3,000 clients at 500
-	// logins a second, and as much again.
-	readmitMax = 12 * time.Second
+	// readmitMax is the time a client in which all that were cut should be back: derper takes
+	// 0.9 ms of a processor for each.
+	readmitMax = 1500 * time.Microsecond
 )

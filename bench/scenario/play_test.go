@@ -1,11 +1,13 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,13 +24,15 @@ type model struct {
 	collapses   bool
 	cannotHold  bool // to a share of a processor
 	withoutSTUN bool
+	files       int // that it may open
 	steps       []loadgen.Step
 	workloads   []loadgen.Workload
 	waited      time.Duration
 
-	share   float64
-	cpu     time.Duration
-	clients int
+	share     float64
+	delivered uint64
+	cpu       time.Duration
+	clients   int
 }
 
 const capacity = 100_000
@@ -46,6 +50,7 @@ func (m *model) Use() (host.Use, time.Duration, error) {
 	return host.Use{Busy: m.cpu, Idle: time.Hour}, 0, nil
 }
 func (m *model) Kernel() (int64, error) { return int64(m.clients) * 5000, nil }
+func (m *model) OpenFiles() int         { return cmp.Or(m.files, 1<<20) }
 func (m *model) Wait(_ context.Context, d time.Duration) error {
 	m.waited += d
 	return nil
@@ -55,8 +60,9 @@ func (m *model) Target() loadgen.Target {
 }
 func (m *model) STUNPort() int               { return 3478 }
 func (m *model) CPU() (time.Duration, error) { return m.cpu, nil }
-func (m *model) CoarseCPU() (loadgen.CPU, error) {
-	return loadgen.CPU{User: m.cpu / 2, System: m.cpu / 2}, nil
+func (m *model) Sample() error               { return nil }
+func (m *model) Sampled() (user, system int, err error) {
+	return 1000, 1000, nil
 }
 func (m *model) Memory() (int64, error)  { return 1e7 + int64(m.clients)*2000, nil }
 func (m *model) Stop()                   {}
@@ -69,22 +75,18 @@ func (m *model) Throttle(share float64) error {
 	return nil
 }
 func (m *model) CountSyscalls(bool) (runner.Counter, error) {
-	return &modelCounter{m, len(m.steps)}, nil
+	return &modelCounter{m, m.delivered}, nil
 }
 func (m *model) Allocations(context.Context) (uint64, error) { return 1000, nil }
 
 type modelCounter struct {
 	m     *model
-	since int
+	since uint64
 }
 
 // Read is 3 calls for each packet of the last step.
 func (c *modelCounter) Read() (uint64, error) {
-	if len(c.m.steps) == c.since {
-		return 0, nil
-	}
-	s := c.m.steps[len(c.m.steps)-1]
-	return 3 * uint64(s.Rate*s.Window.Seconds()), nil
+	return 3 * (c.m.delivered - c.since), nil
 }
 func (c *modelCounter) Close() {}
 
@@ -107,7 +109,11 @@ func (f *modelFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResul
 	f.atEdge(0)
 	m.steps = append(m.steps, s)
 	limit := capacity * m.share
-	due, got := s.Rate, math.Min(s.Rate, limit)
+	due := s.Rate
+	if len(f.w.Groups) > 0 && f.w.Groups[0].FullSpeed() {
+		due = limit
+	}
+	got := math.Min(due, limit)
 	sent := got
 	if m.collapses && due > limit {
 		sent, got = due, limit/5
@@ -132,6 +138,7 @@ func (f *modelFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResul
 	r.Books = loadgen.Books{Due: count(due), NotAccepted: count(due) - count(sent), Sent: count(sent),
 		Delivered: count(got), DroppedKnown: true,
 		Dropped: map[string]uint64{"queue": count(sent) - count(got)}}
+	m.delivered += r.Books.Delivered
 	f.atEdge(1)
 	return r, nil
 }
@@ -176,14 +183,15 @@ func TestFigures(t *testing.T) {
 	}{
 		{"full", "bulk-tls", model{}, []want{near("20k", bench.CPU, 10), near("60k", bench.CPUUser, 5),
 			near("60k", bench.Delivered, 60e3), near("20k", bench.Batched, 3), near("20k", bench.P99, 1000),
-			{"20k", bench.Allocs, 0, 0}}},
+			{"20k", bench.Allocs, 0, 0}, near("full-speed", bench.CPU, 10),
+			near("full-speed", bench.Batched, 3)}},
 		{"full", "latency-tls", model{}, []want{near("20%", bench.P50, 1000), near("80%", bench.CPU, 10)}},
 		{"full", "knee-tls", model{}, []want{near("1-a-write", bench.Delivered, capacity)}},
 		{"full", "knee-plain", model{collapses: true},
 			[]want{{"1-a-write", bench.Delivered, .9 * capacity, capacity}}},
 		{"full", "overload-tls-1", model{}, []want{near("knee", bench.Delivered, capacity*throttledShare),
 			near("2x", bench.Goodput, 1), near("10x", bench.Goodput, 1)}},
-		{"full", "overload-tls-8", model{collapses: true}, []want{{"10x", bench.Goodput, .2, .23},
+		{"quick", "overload-tls-8", model{collapses: true}, []want{{"10x", bench.Goodput, .2, .23},
 			near("10x", bench.CPU, 10)}},
 		{"quick", "overload-tls-8", model{cannotHold: true}, []want{
 			near("knee", bench.Delivered, capacity), near("5x", bench.Goodput, 1)}},
@@ -193,11 +201,14 @@ func TestFigures(t *testing.T) {
 		{"full", "many-tls", model{}, []want{near("", bench.ActiveMemory, 2000),
 			near("many", bench.CPU, 10), near("few", bench.CPU, 10), near("", bench.Growth, 1)}},
 		{"full", "crowd-tls", model{}, []want{near("calm", bench.Others, 1000),
-			near("incast", bench.Others, 2000), near("flood", bench.Others, 3000)}},
+			near("incast", bench.Others, 2000), near("flood", bench.Others, 3000), near("slow-reader", bench.Others, 4000)}},
+		{"full", "vast-tls", model{}, []want{near("", bench.IdleMemory, 2000), near("", bench.Growth, 1)}},
+		{"full", "vast-storm-tls", model{}, []want{near("storm", bench.Others, 2000)}},
 		{"full", "storm-tls", model{}, []want{near("calm", bench.Others, 1000),
 			near("storm", bench.Others, 2000), near("", bench.Readmit, 3)}},
 		{"full", "stun", model{}, []want{near("", bench.Answers, 1e5), near("", bench.AnswerCPU, 5)}},
-		{"gate", "counts-plain", model{}, []want{near("alone", bench.Syscalls, 3)}},
+		{"gate", "counts-plain", model{}, []want{near("alone", bench.Syscalls, 3),
+			near("bulk", bench.Batched, 3)}},
 	} {
 		res := play(t, &tc.m, tc.scale, tc.name)
 		for _, w := range tc.wants {
@@ -230,6 +241,13 @@ func TestLoads(t *testing.T) {
 	play(t, m, "full", "many-tls")
 	if m.waited != 30*time.Second || m.workloads[0].Clients() != 15_000 || m.workloads[1].Clients() != 100 {
 		t.Errorf("waited %v for %d clients", m.waited, m.workloads[0].Clients())
+	}
+	m = &model{files: 20_000}
+	for _, name := range []string{"vast-tls", "vast-storm-tls"} {
+		if res := play(t, m, "full", name); len(res.Remarks) != 1 || len(m.workloads) > 0 ||
+			!strings.Contains(res.Remarks[0], "may open 20000 here") {
+			t.Errorf("%s with 20,000 files: %+v", name, res)
+		}
 	}
 	m = &model{withoutSTUN: true}
 	if res := play(t, m, "full", "stun"); len(res.Remarks) != 1 || len(res.Figures) > 0 {

@@ -33,14 +33,18 @@ func step(rate float64, window time.Duration) loadgen.Step {
 	return loadgen.Step{Rate: rate, Warm: warm, Window: window, Drain: drain, Busy: true}
 }
 
-// addStep records what every step yields.
+// addStep records what every step at a rate yields.
 func addStep(s *runner.Session, at string, load float64, m *runner.Measured) {
+	addCost(s, at, load, m)
+	addLatency(s, at, load, m)
+}
+
+func addCost(s *runner.Session, at string, load float64, m *runner.Measured) {
 	all, user, system := m.CPUMicros()
 	s.Add(at, bench.CPU, all, load, m)
 	s.Add(at, bench.CPUUser, user, load, m)
 	s.Add(at, bench.CPUSystem, system, load, m)
 	s.Add(at, bench.Delivered, m.PerSecond(), load, m)
-	addLatency(s, at, load, m)
 }
 
 func addLatency(s *runner.Session, at string, load float64, m *runner.Measured) {
@@ -56,7 +60,11 @@ func addLatency(s *runner.Session, at string, load float64, m *runner.Measured) 
 // addCounts runs a step more, of packets that come together, which is counted.
 func addCounts(ctx context.Context, s *runner.Session, at string, load float64,
 	window time.Duration) error {
-	counts, err := s.Count(ctx, step(load, window))
+	enough := 0
+	if load == 0 { // how many there are is not known before
+		enough = countEnough
+	}
+	counts, err := s.Count(ctx, step(load, window), enough)
 	if err != nil {
 		return err
 	}
@@ -76,8 +84,8 @@ func way(plain bool) (suffix, text string) {
 func bulk(z size, plain bool) runner.Scenario {
 	suffix, text := way(plain)
 	return runner.Scenario{Name: "bulk-" + suffix, Rounds: z.rounds, Plain: plain,
-		Text: fmt.Sprintf("%d pairs, packets of %d bytes, one a write, evenly spaced, over %s",
-			bulkPairs, bulkBytes, text),
+		Text: fmt.Sprintf("%d pairs, packets of %d bytes over %s: one a write and evenly spaced, and "+
+			"%d a write at full speed", bulkPairs, bulkBytes, text, floodFrames),
 		Play: func(ctx context.Context, s *runner.Session) error {
 			if _, err := s.Ramp(ctx, bulkPairsOf(1, 1)); err != nil {
 				return err
@@ -92,7 +100,15 @@ func bulk(z size, plain bool) runner.Scenario {
 					return err
 				}
 			}
-			return nil
+			if _, err := s.Ramp(ctx, bulkPairsOf(floodFrames, 0)); err != nil {
+				return err
+			}
+			m, err := s.Step(ctx, step(0, z.window))
+			if err != nil {
+				return err
+			}
+			addCost(s, "full-speed", 0, m) // latency is what the queues hold
+			return addCounts(ctx, s, "full-speed", 0, z.window/2)
 		}}
 }
 
@@ -142,28 +158,29 @@ func chatter(z size) runner.Scenario {
 		}}
 }
 
-// counts is only what can be counted, at loads where it does not depend on speed.
+// counts is only what can be counted, at loads where it hardly depends on speed.
 func counts(z size, plain bool) runner.Scenario {
 	suffix, text := way(plain)
 	return runner.Scenario{Name: "counts-" + suffix, Rounds: z.rounds, Plain: plain,
 		Text: fmt.Sprintf("what the relay does for a packet of %d bytes over %s: alone (one pair, %d "+
-			"packets a second, each of which is over before the next) and in a stream (one pair at "+
-			"full speed, eight packets a write)", bulkBytes, text, lonelyRate),
+			"packets a second at most, each %v after the one before has arrived) and in bulk (%d pairs "+
+			"at full speed, %d packets a write)", bulkBytes, text, lonelyRate, lonelyGap, bulkPairs,
+			floodFrames),
 		Play: func(ctx context.Context, s *runner.Session) error {
 			lonely := build("bulk", workloads.Params{Pairs: 1, Size: bulkBytes}, lonelyRate)
+			lonely.Groups[0].Apart = lonelyGap
 			if _, err := s.Ramp(ctx, lonely); err != nil {
 				return err
 			}
 			// Allocations of so few packets drown in those of asking for them.
-			alone, err := s.Count(ctx, step(lonelyRate, z.window))
+			alone, err := s.Count(ctx, step(lonelyRate, z.window), 0)
 			if err != nil {
 				return err
 			}
 			s.Add("alone", bench.Syscalls, alone.Working, lonelyRate, nil)
-			stream := build("bulk", workloads.Params{Pairs: 1, Size: bulkBytes, Frames: 8}, 0)
-			if _, err := s.Ramp(ctx, stream); err != nil {
+			if _, err := s.Ramp(ctx, bulkPairsOf(floodFrames, 0)); err != nil {
 				return err
 			}
-			return addCounts(ctx, s, "stream", 0, z.window)
+			return addCounts(ctx, s, "bulk", 0, z.window)
 		}}
 }

@@ -23,6 +23,8 @@ type size struct {
 	clients int           // of idle and growth
 	settle  time.Duration // between the last login and the look at memory
 	cut     int           // clients of a storm
+	vast    int           // clients of what holds more than it may open files
+	vastCut int           // clients of a storm there
 }
 
 // Scales lists all.
@@ -30,15 +32,15 @@ func Scales() []Scale {
 	quick := size{rounds: 3, few: 1, heavy: 1, window: 1500 * time.Millisecond, clients: 1000,
 		settle: 5 * time.Second}
 	full := size{rounds: 5, few: 2, heavy: 1, window: 2 * time.Second, clients: 15_000,
-		settle: 30 * time.Second, cut: 3000}
+		settle: 30 * time.Second, cut: 10_000, vast: 100_000, vastCut: 50_000}
 	gate := size{rounds: 5, window: 2 * time.Second}
 	return []Scale{
 		{"quick", "bulk, chatter, idle clients and overload, in minutes", []runner.Scenario{
 			bulk(quick, false), chatter(quick), idle(quick), overload(quick, 8)}},
-		{"full", "everything, in less than 45 minutes with six peers", []runner.Scenario{
+		{"full", "everything, in less than 45 minutes if most peers are in a part", []runner.Scenario{
 			knee(full, false, 1), bulk(full, false), bulk(full, true), latency(full),
 			knee(full, true, 1), knee(full, false, 8),
-			overload(full, 1), overload(full, 8), crowd(full), many(full), storm(full),
+			overload(full, 1), crowd(full), many(full), vast(full), storm(full), vastStorm(full),
 			stun(full)}},
 		{"gate", "only what is counted, which the speed of a machine does not change",
 			[]runner.Scenario{counts(gate, false), counts(gate, true)}},

@@ -16,6 +16,12 @@ func compareCommand(fs *flag.FlagSet) func(context.Context, *console, []string) 
 	fs.BoolVar(&o.Force, "force", false, "compare reports of different machines or sizes")
 	fs.BoolVar(&o.Counted, "counted", false, "compare only what is counted, which does not depend on "+
 		"the machine")
+	fs.Func("most", "`PEER/LOAD/MEASURE=VALUE` that a figure may not exceed in its best round, "+
+		"whatever it was, and all that is asked of it; once for each", func(s string) error {
+		m, err := compare.ParseMost(s)
+		o.Most = append(o.Most, m)
+		return err
+	})
 	fs.StringVar(&out, "o", "", "`file` to write the summary to as well")
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) != 2 {

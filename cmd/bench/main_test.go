@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"derpd/bench"
+	"derpd/bench/scenario"
 	"derpd/loadgen/host"
 )
 
@@ -145,5 +147,33 @@ func TestPeerMarks(t *testing.T) {
 	}
 	if name, err := p.reference("b"); name != "b" || err != nil {
 		t.Errorf("reference %q, %v", name, err)
+	}
+}
+
+func TestPeersThatAreLeftOut(t *testing.T) {
+	var p peers
+	for _, s := range []string{"a=io_uring:only=stun,bulk-tls:/bin/true", "b=only=bulk-tls:plain:/bin/true"} {
+		if err := p.Set(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Join(p[0].Only, " ") != "stun bulk-tls" || !p[0].URing || !p[1].Plain {
+		t.Errorf("%+v", p)
+	}
+	kept, notes := p.possible(errors.New("the kernel says no"))
+	if len(kept) != 1 || kept[0].Name != "b" || len(notes) != 1 || notes[0] !=
+		"a is left out: the kernel says no" {
+		t.Errorf("%+v, %q", kept, notes)
+	}
+	if kept, notes := p.possible(nil); len(kept) != 2 || len(notes) > 0 {
+		t.Errorf("%+v, %q", kept, notes)
+	}
+	full, err := scenario.Find("full")
+	if err != nil || p.check(full) != nil {
+		t.Errorf("%v, %v", err, p.check(full))
+	}
+	quick, err := scenario.Find("quick")
+	if err := errors.Join(err, p.check(quick)); err == nil || !strings.Contains(err.Error(), `"stun"`) {
+		t.Errorf("%v", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"derpd/bench/scenario"
 	"derpd/loadgen/host"
 	"derpd/loadgen/report"
+	"derpd/netpoll"
 )
 
 // runOptions are the flags of run.
@@ -33,6 +34,7 @@ type runOptions struct {
 	knee      float64
 	rounds    int
 	limit     time.Duration
+	dry       bool
 	out       string
 	goBench   string
 }
@@ -42,8 +44,11 @@ const roundsMax = 100
 
 func runCommand(fs *flag.FlagSet) func(context.Context, *console, []string) error {
 	o := &runOptions{}
-	fs.Var(&o.peers, "peer", "`NAME=PATH [FLAGS]` of a relay, once for each; NAME=plain:PATH is one "+
-		"that cannot do TLS, NAME=no-stun:PATH, or plain:no-stun:PATH, one without STUN")
+	fs.Var(&o.peers, "peer", "`NAME=PATH [FLAGS]` of a relay, once for each. Before PATH may stand "+
+		"plain: for one that cannot do TLS, no-stun: for one without STUN, io_uring: for one that "+
+		"is left out where the kernel refuses that, no-files: for one that may hold more "+
+		"connections than it may open files, and only=SCENARIO,SCENARIO: for one that is in "+
+		"those only")
 	fs.StringVar(&o.scale, "scale", "quick", "`name` of what is measured: quick, full or gate, see "+
 		"bench scenarios")
 	fs.StringVar(&o.only, "only", "", "`names` of scenarios of that scale, with commas; default: all")
@@ -57,6 +62,8 @@ func runCommand(fs *flag.FlagSet) func(context.Context, *console, []string) erro
 		"that counts; 1 takes every turn")
 	fs.IntVar(&o.rounds, "rounds", 0, "rounds of each scenario; 0 is the scale's own")
 	fs.DurationVar(&o.limit, "timeout", time.Hour, "end the whole run like Ctrl-C after this")
+	fs.BoolVar(&o.dry, "dry-run", false, "only tell how long each scenario would take on a quiet "+
+		"machine")
 	fs.StringVar(&o.out, "o", "", "`file` to write the report to, as JSON")
 	fs.StringVar(&o.goBench, "gobench", "", "`file` to write it to in Go's benchmark format")
 	return o.run
@@ -67,6 +74,9 @@ func (o *runOptions) scenarios() ([]runner.Scenario, error) {
 	scale, err := scenario.Find(o.scale)
 	if err != nil {
 		return nil, usageError{err}
+	}
+	if err := o.peers.check(scale); err != nil {
+		return nil, err
 	}
 	if o.only != "" {
 		if err := scale.Only(strings.Split(o.only, ",")); err != nil {
@@ -98,6 +108,11 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	if err != nil {
 		return err
 	}
+	var notes []string
+	o.peers, notes = o.peers.possible(netpoll.ProbeURing())
+	if o.dry {
+		return o.estimate(c.out, scenarios)
+	}
 	r, err := o.newReport(c)
 	if err != nil {
 		return err
@@ -117,7 +132,22 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 			fmt.Fprintf(c.errs, "%5.0fs  %s\n", time.Since(began).Seconds(), text)
 		}}
 	run.Run(ctx, scenarios, r)
+	r.Notes = append(notes, r.Notes...)
 	return o.deliver(c, r)
+}
+
+// estimate prints how long it would take.
+func (o *runOptions) estimate(w io.Writer, scenarios []runner.Scenario) error {
+	t := report.Table{Left: 1}
+	var sum time.Duration
+	for i, d := range runner.Estimate(o.peers, scenarios) {
+		t.Rows = append(t.Rows, []string{scenarios[i].Name, d.Round(time.Second).String()})
+		sum += d
+	}
+	p := report.Page{Title: "Without rounds that are repeated",
+		Verdict:  fmt.Sprintf("%v in all.", sum.Round(time.Second)),
+		Sections: []report.Section{{Tables: []report.Table{t}}}}
+	return p.Text(w)
 }
 
 // newReport says what is measured, where and by what.

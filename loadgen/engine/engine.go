@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,7 @@ type Engine struct {
 	clientsAt []place
 	keys      []derp.Key  // of clients in groups, by client
 	receiving []receiving // by flow; the receiver's loop's
+	arrived   []arrived   // by flow; nil if no group keeps packets apart
 	incoming  map[int32][]int32
 	tls       []*tlsengine.Engine // by target
 
@@ -62,6 +64,13 @@ type receiving struct {
 	held      bool // the receiver reads slowly or not at all
 }
 
+// arrived is what a sender that keeps packets apart waits for; receiver and sender may be in
+// different loops.
+type arrived struct {
+	packets atomic.Uint64
+	at      atomic.Int64 // the newest one
+}
+
 var _ loadgen.Fleet = (*Engine)(nil)
 
 // New makes the loops and the clients; none of them connects yet. An Engine that is not wanted any
@@ -75,6 +84,9 @@ func New(job loadgen.Job) (*Engine, error) {
 	e := &Engine{job: job, opt: job.Options, sources: l.sources, flows: l.flows,
 		clientsAt: l.clients, clients: make([]client, len(l.clients)),
 		receiving: make([]receiving, len(l.flows)), incoming: make(map[int32][]int32)}
+	if slices.ContainsFunc(job.Workload.Groups, func(g loadgen.Group) bool { return g.Apart > 0 }) {
+		e.arrived = make([]arrived, len(l.flows))
+	}
 	for i := range e.clients {
 		e.clients[i].index = int32(i)
 	}

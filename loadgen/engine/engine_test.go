@@ -290,3 +290,28 @@ func TestInterrupt(t *testing.T) {
 		t.Errorf("phase %v after the step", p.Phase)
 	}
 }
+
+// TestPacketsApart: with sender and receiver in one loop and in two, a packet leaves when the one
+// before has arrived, however many are due.
+func TestPacketsApart(t *testing.T) {
+	const delay, gap, window = 3 * time.Millisecond, 2 * time.Millisecond, 300 * time.Millisecond
+	for loops := 1; loops <= 2; loops++ {
+		f := newFleet(t, reference.Start(t, reference.Options{TLS: true, Delay: delay}),
+			func(j *loadgen.Job) {
+				g := &j.Workload.Groups[0]
+				g.Senders, g.Receivers, g.Apart = 1, 1, gap
+				j.Options.Loops = loops
+			})
+		f.ramp()
+		for range 2 {
+			r := f.step(loadgen.Step{Rate: 10_000, Window: window})
+			f.balanced(r)
+			b := &r.Books
+			// What was due in the window is written for a while after it.
+			if most := uint64(window / (delay + gap)); b.Sent < 2 || b.Sent > 2*most+1 ||
+				b.Delivered != b.Sent {
+				t.Errorf("%d loops: books %+v, want at most %d in the window", loops, *b, most)
+			}
+		}
+	}
+}

@@ -359,6 +359,11 @@ func (l *loop) packet(c *client, src derp.Key, head []byte, size int, whole []by
 		f.last[class] = s.Seq
 	}
 	f.delivered++
+	if l.e.arrived != nil {
+		a := &l.e.arrived[index]
+		a.at.Store(l.now)
+		a.packets.Store(f.delivered)
+	}
 	t := &l.groups[l.e.flows[index].group]
 	t.delivered++
 	if l.now >= r.from && l.now < r.until {

@@ -43,6 +43,9 @@ const (
 	// quietSpan ends a drain: a relay that has delivered nothing for so long has dropped the rest.
 	// derpd's queues hold nothing longer than a second.
 	quietSpan = 1500 * time.Millisecond
+	// lookAgain is how often a sender looks whether its last packet has arrived. A packet takes some
+	// 50 µs over loopback.
+	lookAgain = 50 * time.Microsecond
 	// graceSpan is how long after the window what was due in it is still written, if it can be.
 	graceSpan = 50 * time.Millisecond
 	// lookSpan is how often a waiting engine looks at its loops.

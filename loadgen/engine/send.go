@@ -176,6 +176,9 @@ func (l *loop) push(s *sender, now int64) {
 		if w.due == 0 && now >= l.run.until {
 			return // full speed ends with the window
 		}
+		if l.keptApart(s, w, now) {
+			return
+		}
 		b := s.cur.buf[w.start:w.end]
 		s.cur.done++
 		l.countSent(s, w, now)
@@ -187,6 +190,27 @@ func (l *loop) push(s *sender, now int64) {
 	}
 	s.due = now
 	l.later(s)
+}
+
+// keptApart lets a write wait, if its group wants packets apart, until the one before has arrived.
+func (l *loop) keptApart(s *sender, w *write, now int64) bool {
+	if l.e.arrived == nil {
+		return false
+	}
+	st := &s.streams[w.stream]
+	gap := l.e.job.Workload.Groups[st.group].Apart
+	if gap == 0 || st.sent == 0 {
+		return false
+	}
+	a := &l.e.arrived[st.flow]
+	wait := int64(gap) - (now - a.at.Load())
+	if a.packets.Load() == st.sent && wait <= 0 {
+		return false
+	}
+	s.heldTo = now
+	s.due = now + max(wait, int64(lookAgain))
+	l.later(s)
+	return true
 }
 
 func (l *loop) turnWrites(s *sender) int {

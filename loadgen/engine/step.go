@@ -45,6 +45,9 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	}
 	r := run{number: e.steps, start: start, from: start + int64(s.Warm), step: s}
 	r.until = r.from + int64(s.Window)
+	for i := range e.arrived {
+		e.arrived[i].packets.Store(0)
+	}
 	x := &execution{e: e, run: r, before: e.look(true)}
 	e.each(func(l *loop) { l.prepare(r) })
 	x.result = loadgen.StepResult{Step: s, Processes: 1,

@@ -8,9 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -197,5 +200,109 @@ func TestProcessors(t *testing.T) {
 		t.Error(err)
 	} else {
 		undo()
+	}
+}
+
+func TestCPUTime(t *testing.T) {
+	before, err := CPUTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var u unix.Rusage
+	for used := time.Duration(0); used < 20*time.Millisecond; {
+		if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+			t.Fatal(err)
+		}
+		after, err := CPUTime(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		used = after - before
+	}
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	all, err := CPUTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := time.Duration(u.Utime.Nano() + u.Stime.Nano()); (all - want).Abs() > want/10+
+		20*time.Millisecond {
+		t.Errorf("the clock says %v, getrusage %v", all, want)
+	}
+	for _, pid := range []int{0, 1 << 22, 1 << 30} {
+		if n, err := CPUTime(pid); err == nil {
+			t.Errorf("process %d, which cannot be, has used %v", pid, n)
+		}
+	}
+}
+
+// TestBusyProgramIsInterference plants a program that computes: all it used shows as interference
+// unless it is known, whatever else the machine does.
+func TestBusyProgramIsInterference(t *testing.T) {
+	if os.Getenv("TEST_EMULATED") != "" {
+		t.Skip("emulated: clocks of other processes are not passed on")
+	}
+	cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
+	before, err := ReadUse()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	var used time.Duration
+	for used < 500*time.Millisecond {
+		time.Sleep(10 * time.Millisecond)
+		if used, err = CPUTime(cmd.Process.Pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	after, err := ReadUse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	span := after.Sub(before)
+	all := float64(span.Busy + span.Steal + span.Idle)
+	unknown, known := span.Interference(0).Other, span.Interference(used).Other
+	// Idle time is told in steps of 10 ms a processor.
+	if share := float64(used) / all; unknown < share-0.03 || known > max(0, unknown-share)+0.001 {
+		t.Errorf("a program that used %.3f of the machine shows as %.3f, and as %.3f if it is known",
+			share, unknown, known)
+	}
+}
+
+// TestUseIsExact compares with the sum of what all tasks have run, which only the old cgroups tell,
+// while a program works in step with the kernel's ticks.
+func TestUseIsExact(t *testing.T) {
+	const file = "/sys/fs/cgroup/cpuacct/cpuacct.usage"
+	ran := func() time.Duration {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Skip(err)
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(n)
+	}
+	tasks := ran()
+	before, err1 := ReadUse()
+	for began := time.Now(); time.Since(began) < time.Second; {
+		time.Sleep(time.Until(time.Now().Truncate(4 * time.Millisecond).Add(4 * time.Millisecond)))
+		for late := time.Now(); time.Since(late) < time.Millisecond; {
+		}
+	}
+	after, err2 := ReadUse()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	tasks = ran() - tasks
+	span := after.Sub(before)
+	// Interrupts of idle processors belong to no task, and idle time is told in steps of 10 ms.
+	if off := (span.Busy - tasks).Abs(); off > 2*tick*time.Duration(runtime.NumCPU())+span.Busy/50 {
+		t.Errorf("busy for %v, and all tasks ran for %v", span.Busy, tasks)
 	}
 }

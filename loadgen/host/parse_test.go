@@ -12,7 +12,7 @@ import (
 
 const (
 	statBytes = "12 (a) b) S 1 12 12 0 -1 4194560 1 0 0 0 150 7 0 0 20 0 1 0 5 6 7"
-	useBytes  = "cpu  1 2 3 1000 2000 4 5 6 70 80\ncpu0 1 2\n"
+	useBytes  = "cpu  1 2 3 1000 2000 4 5 6 70 80\ncpu0 1 2\ncpu3 1 2\nintr 1\ncpux\n"
 	sockBytes = "sockets: used 5\nTCP: inuse 3 orphan 0 tw 0 alloc 5 mem 17\nUDP: inuse 1 mem 2\n"
 	slabBytes = "slabinfo - version: 2.1\n" +
 		"# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab>\n" +
@@ -51,13 +51,14 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestParseUse(t *testing.T) {
-	u, err := parseUse([]byte(useBytes))
-	if want := (Use{Busy: (1 + 2 + 3 + 4 + 5) * tick, Steal: 6 * tick,
+	u, err := parseUse([]byte(useBytes), time.Minute)
+	if want := (Use{Busy: 2*time.Minute - 3006*tick, Steal: 6 * tick,
 		Idle: 3000 * tick}); err != nil || u != want {
 		t.Errorf("use: %+v, want %+v, %v", u, want, err)
 	}
-	for _, b := range []string{"", "x", "cpu a b c d e f g h", "cpu0 1 2 3 4 5 6 7 8"} {
-		if u, err := parseUse([]byte(b)); err == nil {
+	for _, b := range []string{"", "x", "cpu a b c d e f g h", "cpu0 1 2 3 4 5 6 7 8",
+		"cpu  1 2 3 4 5 6 7 8\nintr 1"} {
+		if u, err := parseUse([]byte(b), time.Hour); err == nil {
 			t.Errorf("%q: %+v", b, u)
 		}
 	}
@@ -66,8 +67,8 @@ func TestParseUse(t *testing.T) {
 func TestInterference(t *testing.T) {
 	before := Use{Busy: time.Hour, Steal: time.Hour, Idle: time.Hour}
 	after := Use{Busy: before.Busy + 6*time.Second, Steal: before.Steal + time.Second,
-		Idle: before.Idle + 3*time.Second}
-	got := after.Sub(before).Interference(4 * time.Second)
+		Idle: before.Idle + 3*time.Second, Softirq: time.Second / 2}
+	got := after.Sub(before).Interference(3500 * time.Millisecond)
 	if got != (Interference{Steal: 0.1, Other: 0.2}) {
 		t.Errorf("interference: %+v", got)
 	}
@@ -232,7 +233,7 @@ func FuzzParsers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		cpu, _ := parseStat(b)
-		use, _ := parseUse(b)
+		use, _ := parseUse(b, time.Hour)
 		pages, _ := parseSockstat(b)
 		kb, _ := kilobytes(b, "Rss:")
 		files, _ := parseOpenFiles(b)
