@@ -70,10 +70,8 @@ const (
 	paceWindow = 2 * time.Millisecond
 
 	// gatherMin is how many events must be expected in the time they may wait, for a wait to be
-	// worth its timer; gatherMost ends it, as more would not make a turn much cheaper. What is
-	// left of the time after a turn may be too short for a timer: gatherLeast.
+	// worth its timer. What is left of the time after a turn may be too short for one: gatherLeast.
 	gatherMin   = 2
-	gatherMost  = 64
 	gatherLeast = 5 * time.Microsecond
 
 	// timerSlack is how late the kernel may end a wait for the sake of others (prctl(2)): its usual

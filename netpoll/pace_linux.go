@@ -15,6 +15,7 @@ type pace struct {
 	since  int64         // when the count began
 	events int           // since then
 	wait   time.Duration // for the turns to come
+	enough int           // events that usually come in that time: they end it
 }
 
 // begin makes the calling thread's waits exact, as long as it is locked, until end is called.
@@ -43,8 +44,8 @@ func (p *pace) turn(now int64, events int) {
 		return
 	}
 	p.wait = 0
-	if int64(p.budget)*int64(p.events) >= gatherMin*passed {
-		p.wait = p.budget
+	if expected := int64(p.budget) * int64(p.events); expected >= gatherMin*passed {
+		p.wait, p.enough = p.budget, int((expected+passed/2)/passed)
 	}
 	p.since, p.events = now, 0
 }

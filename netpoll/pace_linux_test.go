@@ -17,14 +17,16 @@ func TestPace(t *testing.T) {
 		interval time.Duration // of turns
 		events   int           // of each
 		want     time.Duration
+		enough   int
 	}{
-		{"off", 0, 10 * time.Microsecond, 10, 0},
-		{"idle", budget, time.Second, 1, 0},
-		{"lonely packets", budget, budget, 1, 0},
-		{"two in the time", budget, budget / 2, 1, budget},
-		{"busy", budget, budget, 10, budget},
-		{"rare but deep turns", budget, time.Millisecond, 100, budget},
-		{"timers only", budget, 10 * time.Microsecond, 0, 0},
+		{"off", 0, 10 * time.Microsecond, 10, 0, 0},
+		{"idle", budget, time.Second, 1, 0, 0},
+		{"lonely packets", budget, budget, 1, 0, 0},
+		{"two in the time", budget, budget / 2, 1, budget, 2},
+		{"nearly three", budget, budget * 10 / 29, 1, budget, 3},
+		{"busy", budget, budget, 10, budget, 10},
+		{"rare but deep turns", budget, time.Millisecond, 100, budget, 5},
+		{"timers only", budget, 10 * time.Microsecond, 0, 0, 0},
 	} {
 		p := pace{budget: tt.budget}
 		now := int64(time.Hour)
@@ -32,8 +34,9 @@ func TestPace(t *testing.T) {
 			now += int64(tt.interval)
 			p.turn(now, tt.events)
 		}
-		if p.wait != tt.want {
-			t.Errorf("%s: waits %v, want %v", tt.name, p.wait, tt.want)
+		if p.wait != tt.want || p.enough != tt.enough {
+			t.Errorf("%s: waits %v or for %d, want %v, %d", tt.name, p.wait, p.enough, tt.want,
+				tt.enough)
 		}
 		// A lull ends it with the first turn that comes after.
 		now += int64(time.Second)

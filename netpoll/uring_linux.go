@@ -249,7 +249,7 @@ func (l *URing) gather(d, timeout time.Duration) {
 	if timeout >= 0 {
 		d = min(d, timeout)
 	}
-	main.wait(uring.Wait{Completions: main.silent + gatherMost, Timeout: d, Brief: true})
+	main.wait(uring.Wait{Completions: main.silent + l.pace.enough, Timeout: d, Brief: true})
 	for _, b := range others {
 		if b.ring.Waiting() {
 			b.submit()
