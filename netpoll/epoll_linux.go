@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math"
 	"os"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -132,8 +131,7 @@ func (l *Epoll) Run(handler Handler) error {
 		return ErrStopped
 	}
 	l.handler = handler
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	defer ownThread()()
 	defer l.pace.begin()()
 	for !l.stop.Load() {
 		l.wait()

@@ -3,7 +3,6 @@ package netpoll
 import (
 	"fmt"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -166,8 +165,7 @@ func (l *URing) Run(handler Handler) error {
 	if l.handler != nil {
 		return ErrStopped
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	defer ownThread()()
 	defer l.pace.begin()()
 	if err := l.begin(handler); err != nil {
 		return err
