@@ -69,6 +69,9 @@ const (
 	// them where gathering pays.
 	paceWindow = 2 * time.Millisecond
 
+	// pacePause is how long a loop does without waits when they were in vain.
+	pacePause = 100 * time.Millisecond
+
 	// gatherMin is how many events must be expected in the time they may wait, for a wait to be
 	// worth its timer. What is left of the time after a turn may be too short for one: gatherLeast.
 	gatherMin   = 2

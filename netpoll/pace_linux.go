@@ -14,6 +14,9 @@ type pace struct {
 	budget time.Duration // how long an event may wait for others; 0: not at all
 	since  int64         // when the count began
 	events int           // since then
+	turns  int           // since then that followed a wait
+	vain   int           // of these, with no more than one event
+	pause  int64         // no waits before this time
 	wait   time.Duration // for the turns to come
 	enough int           // events that usually come in that time: they end it
 }
@@ -39,13 +42,22 @@ func (p *pace) turn(now int64, events int) {
 		return
 	}
 	p.events += events
+	if p.wait > 0 {
+		p.turns++
+		if events <= 1 {
+			p.vain++
+		}
+	}
 	passed := now - p.since
 	if passed < int64(paceWindow) {
 		return
 	}
+	if p.vain*2 > p.turns { // they come as answers to what we send, so nothing gathers
+		p.pause = now + int64(pacePause)
+	}
 	p.wait = 0
-	if expected := int64(p.budget) * int64(p.events); expected >= gatherMin*passed {
+	if expected := int64(p.budget) * int64(p.events); expected >= gatherMin*passed && now >= p.pause {
 		p.wait, p.enough = p.budget, int((expected+passed/2)/passed)
 	}
-	p.since, p.events = now, 0
+	p.since, p.events, p.turns, p.vain = now, 0, 0, 0
 }

@@ -31,8 +31,9 @@ func TestPace(t *testing.T) {
 		p := pace{budget: tt.budget}
 		now := int64(time.Hour)
 		for range 1000 {
-			now += int64(tt.interval)
-			p.turn(now, tt.events)
+			step := max(tt.interval, p.wait) // in which as many more have come
+			now += int64(step)
+			p.turn(now, tt.events*int((step+tt.interval/2)/tt.interval))
 		}
 		if p.wait != tt.want || p.enough != tt.enough {
 			t.Errorf("%s: waits %v or for %d, want %v, %d", tt.name, p.wait, p.enough, tt.want,
@@ -44,6 +45,22 @@ func TestPace(t *testing.T) {
 		if p.wait != 0 {
 			t.Errorf("%s: waits %v after a second of silence", tt.name, p.wait)
 		}
+	}
+}
+
+// TestPaceOfAnswers: events of which each is caused by the turn before do not gather; after a wait
+// in vain there is a pause.
+func TestPaceOfAnswers(t *testing.T) {
+	p := pace{budget: 50 * time.Microsecond}
+	now := int64(time.Hour)
+	var waited time.Duration
+	for begin := now; now < begin+int64(time.Second); {
+		now += int64(10*time.Microsecond + p.wait)
+		waited += p.wait
+		p.turn(now, 1)
+	}
+	if waited == 0 || waited > 30*time.Millisecond {
+		t.Errorf("waited %v of a second in vain", waited)
 	}
 }
 

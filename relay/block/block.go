@@ -16,9 +16,21 @@ const (
 	MaxBytes = 1 << maxShift
 
 	// keepBytes is how much of each class a pool keeps for reuse. What a burst needed
-	// beyond it goes back to the collector. 2 MiB a class is one full turn of a busy loop.
-	keepBytes = 2 << 20
+	// beyond it goes back to the collector. 2 MiB a class is one full turn of a busy loop. Of the
+	// class that packets wait in it is more: the queues of sixteen destinations that are slow at
+	// times, which would be allocated anew each time they fill.
+	keepBytes       = 2 << 20
+	keepPacketBytes = 8 << 20
+	packetClass     = 11 - minShift // 2 KiB: one packet of an ordinary link
 )
+
+// keep is how many free blocks of a class a pool keeps.
+func keep(c uint8) int {
+	if c == packetClass {
+		return keepPacketBytes >> (packetClass + minShift)
+	}
+	return max(1, keepBytes>>(c+minShift))
+}
 
 // Block is a buffer on loan. Buf has the length that was asked for and the capacity of
 // its class.
@@ -94,7 +106,7 @@ func (b *Block) Free(by *Pool) {
 func (p *Pool) put(b *Block) {
 	c := b.cls
 	p.lent -= 1 << (c + minShift)
-	if p.kept[c] >= max(1, keepBytes>>(c+minShift)) {
+	if p.kept[c] >= keep(c) {
 		b.next = nil
 		return
 	}
