@@ -30,7 +30,7 @@ type Epoll struct {
 	ready    int  //
 	spin     bool // never sleep
 	owed     bool // a turn has to come without any event
-	brief    bool // the last sleep was ended by an event: the next one will be short
+	brief    bool // the last sleep was short, and ended by an event: so may the next one be
 	pace     pace
 	arena    []byte
 	received int // bytes of arena given out in this turn
@@ -213,7 +213,7 @@ func (l *Epoll) sleep(timeout time.Duration) {
 		timeout = briefMax
 	}
 	l.next, l.ready = 0, pollFor(l.epoll, l.events, timeout, l.brief)
-	l.brief = l.ready > 0
+	l.brief = l.ready > 0 && (l.brief || monotonic()-l.now < int64(briefMax))
 	l.state.CompareAndSwap(asleep, awake) // or it stays notified
 }
 

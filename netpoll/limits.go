@@ -81,9 +81,9 @@ const (
 	// 50 µs are as long as what a loop waits for.
 	timerSlack = time.Microsecond
 
-	// briefMax is the longest sleep that keeps the processor of Go's scheduler. A loop that has
-	// slept so long is idle, and gives it up.
-	briefMax = 5 * time.Millisecond
+	// briefMax is the longest sleep that keeps the processor of Go's scheduler. After a longer one
+	// it is given up: the runtime would soon interrupt the sleep by a signal to ask for it.
+	briefMax = time.Millisecond
 
 	// napLeast is how long a sleep may overlook an event when a peer holds up a send of the turn
 	// before. It is rare, and a tenth of what such a peer's packets wait anyway.

@@ -28,7 +28,7 @@ type URing struct {
 	now   int64
 	spin  bool // never sleep
 	owed  bool // a turn has to come without any completion
-	brief bool // the last sleep was ended by a completion: the next one will be short
+	brief bool // the last sleep was short, and ended by a completion: so may the next one be
 	pace  pace
 
 	// The connections.
@@ -283,7 +283,7 @@ func (l *URing) sleep(timeout time.Duration) {
 			w.Timeout = briefMax
 		}
 		main.wait(w)
-		l.brief = main.ring.Ready()
+		l.brief = main.ring.Ready() && (l.brief || monotonic()-l.now < int64(briefMax))
 	}
 	for _, b := range others {
 		b.ring.Notify(false)
