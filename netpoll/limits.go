@@ -82,12 +82,9 @@ const (
 	timerSlack = time.Microsecond
 
 	// briefMax is the longest sleep that keeps the processor of Go's scheduler. After a longer one
-	// it is given up: the runtime would soon interrupt the sleep by a signal to ask for it.
+	// it is given up: the runtime would soon interrupt the sleep by a signal to ask for it. It is
+	// also how long a sleep may overlook an event when a peer holds up a send of the turn before.
 	briefMax = time.Millisecond
-
-	// napLeast is how long a sleep may overlook an event when a peer holds up a send of the turn
-	// before. It is rare, and a tenth of what such a peer's packets wait anyway.
-	napLeast = time.Millisecond
 )
 
 // Of loops on io_uring.

@@ -240,8 +240,11 @@ func (l *URing) submit(hasty bool) bool {
 func (l *URing) gather(d, timeout time.Duration) {
 	main, others := l.banks[0], l.banks[1:]
 	for _, b := range others {
-		if b.ring.Pending() > 0 {
+		if b.ring.Pending() > 0 || b.ring.Waiting() {
 			b.submit()
+		}
+		if b.ring.Ready() {
+			d = 0
 		}
 	}
 	if timeout >= 0 {
@@ -256,10 +259,11 @@ func (l *URing) gather(d, timeout time.Duration) {
 }
 
 // merges tells whether one call may submit and then wait for what is next. It has to tell the
-// completions of sends from others, which it does by their number; a send that its peer holds up
-// makes the number wrong, and then the call ends only when one completion is there after napLeast.
+// completions of sends from others, which it does by their number. A send that its peer holds up
+// makes the number wrong, and then the call overlooks one completion until the sleep is over: so
+// it has to be a brief one.
 func (l *URing) merges() bool {
-	return len(l.banks) == 1 && l.shape.features.MinWait && l.brief
+	return len(l.banks) == 1 && l.brief
 }
 
 // sleep blocks until something completes, a timer is due or somebody wakes the loop.
@@ -276,10 +280,7 @@ func (l *URing) sleep(timeout time.Duration) {
 	if quiet {
 		l.stats.Sleeps++
 		w := uring.Wait{Completions: 1 + main.silent, Timeout: timeout, Brief: l.brief}
-		if main.silent > 0 {
-			w.Least = napLeast
-		}
-		if l.brief && (timeout < 0 || timeout > briefMax) {
+		if (l.brief || main.silent > 0) && (timeout < 0 || timeout > briefMax) {
 			w.Timeout = briefMax
 		}
 		main.wait(w)
@@ -287,6 +288,9 @@ func (l *URing) sleep(timeout time.Duration) {
 	}
 	for _, b := range others {
 		b.ring.Notify(false)
+		if b.ring.Waiting() {
+			b.submit()
+		}
 	}
 	l.state.CompareAndSwap(asleep, awake) // or it stays notified
 }

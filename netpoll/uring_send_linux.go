@@ -58,11 +58,13 @@ func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
 		panic("netpoll: Send before Sent of the last one")
 	}
 	have := len(p.b)
-	if bank, _ := l.bank(slot); p.sqe != nil && have+len(b) <= len(p.chunk) &&
-		!bank.ring.Submitted(p.number) {
-		p.b = p.chunk[:have+copy(p.chunk[have:], b)]
-		p.sqe.Extend(len(b))
-		return true
+	if bank, _ := l.bank(slot); p.sqe != nil && !bank.ring.Submitted(p.number) {
+		if have+len(b) <= len(p.chunk) {
+			p.b = p.chunk[:have+copy(p.chunk[have:], b)]
+			p.sqe.Extend(len(b))
+			return true
+		}
+		bank.silent-- // it comes to sending the next, and that is a turn's
 	}
 	p.next = b
 	return false

@@ -35,8 +35,8 @@ func (c *config) presets(given map[string]bool, addr *string) {
 
 const rootKeyFile = "/var/lib/derper/derper.key"
 
-// latencyBudgetMax is a tenth of what people notice; a longer wait saves nothing more.
-const latencyBudgetMax = 10 * time.Millisecond
+// latencyBudgetMax is what a relay may add without being noticed; more than 200 µs saves nothing.
+const latencyBudgetMax = time.Millisecond
 
 // check validates and completes the configuration.
 func (c *config) check(addr string) (err error) {

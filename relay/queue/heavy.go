@@ -5,20 +5,35 @@ package queue
 // destination. Senders are told apart by a part of their number: two that share it are one.
 type heavy struct {
 	group uint8
-	left  uint8 // frames to take of this group before the groups are weighed again
+	left  uint16 // frames to take of this group before the groups are weighed again
 }
 
-// bring moves the oldest frame of the heaviest group to the head of f, which is not empty. The
-// order of all others, and that of each sender, stays.
-func (h *heavy) bring(f *fifo) {
+// bringHeavy moves the oldest data frame of the heaviest group to the head of the queue, which is
+// not empty. The order of all others, and that of each sender, stays.
+func (q *lines) bringHeavy() {
+	if q.notice.count > noticesReach {
+		return
+	}
+	h := &q.heavy
 	if h.left == 0 {
-		h.weigh(f)
-		h.left = heavyFrames
+		h.weigh(&q.data)
+		h.left = uint16(max(heavyFrames, q.data.count/heavyPart))
 	}
 	h.left--
-	if !f.bring(h.group) {
-		h.weigh(f)
-		f.bring(h.group)
+	if at := q.data.bring(h.group); at > 0 && q.notice.count > 0 {
+		q.postpone(q.data.popped + uint64(at))
+	}
+}
+
+// postpone has notices that do not wait for the frame of that number wait for one more, because it
+// is going to leave ahead of its turn.
+func (q *lines) postpone(number uint64) {
+	for c := q.notice.head; c != nil; c = c.next {
+		for i := c.first; i < c.end; i++ {
+			if c.frames[i].At <= int64(number) {
+				c.frames[i].At++
+			}
+		}
 	}
 }
 
@@ -39,17 +54,19 @@ func (h *heavy) weigh(f *fifo) {
 
 func group(from uint32) uint8 { return uint8(from % senderGroups) }
 
-// bring moves the first frame of a group to the head: false if there is none.
-func (f *fifo) bring(g uint8) bool {
-	for c := f.head; c != nil; c = c.next {
+// bring moves the first frame of a group to the head, if it is one of the first heavyReach, and
+// says how far behind it was.
+func (f *fifo) bring(g uint8) (at int) {
+	for c := f.head; c != nil && at < heavyReach; c = c.next {
 		for i := c.first; i < c.end; i++ {
 			if group(c.frames[i].From) == g {
 				f.lift(c, i)
-				return true
+				return at
 			}
+			at++
 		}
 	}
-	return false
+	return 0
 }
 
 // lift moves frame i of chunk c to the head, and those before it one place back.

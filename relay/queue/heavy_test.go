@@ -62,20 +62,48 @@ func TestEqualSendersLoseEqually(t *testing.T) {
 	}
 }
 
-// TestNoticesKeepTheirPlace: while the relay's own frames wait, the head goes, whoever sent it.
+// TestNoticesKeepTheirPlace: a notice is due when the frames before it have left, and not when as
+// many others have.
 func TestNoticesKeepTheirPlace(t *testing.T) {
 	var l Loop
 	var q Queue
-	q.Push(&l, Frame{Data: frame(0, 1400), From: 9})
+	const before = 3
+	for i := range before {
+		q.Push(&l, Frame{Data: frame(i, 1400), From: 9})
+	}
 	q.PushNotice(&l, l.Blocks.Get(40))
-	for i := 1; i < 400; i++ {
+	for i := before; i < 1000; i++ {
 		q.Push(&l, Frame{Data: frame(i, 1400), From: 1})
 	}
-	if f, _ := q.Pop(&l, Data); f.From == 9 {
-		t.Error("the frame before the notice is still there")
+	for i := range before {
+		if _, ok := q.PopNotice(&l); ok {
+			t.Fatalf("the notice is due with %d frames before it", before-i)
+		}
+		if f, _ := q.Pop(&l, Data); f.From != 9 || seqOf(f.Data) != i {
+			t.Fatalf("got frame %d of sender %d, want %d of 9", seqOf(f.Data), f.From, i)
+		}
+	}
+	if q.Head(Data) != 0 {
+		t.Error("a frame behind the notice may go before it")
 	}
 	if _, ok := q.PopNotice(&l); !ok {
 		t.Error("the notice is not due although all before it has gone")
+	}
+}
+
+// TestTheSearchIsBounded: a frame far behind the head is not looked for.
+func TestTheSearchIsBounded(t *testing.T) {
+	var l Loop
+	var f fifo
+	for i := range heavyReach + 100 {
+		from := uint32(1)
+		if i >= heavyReach+chunkFrames {
+			from = 2
+		}
+		f.push(&l, Frame{Data: frame(i, 37), From: from})
+	}
+	if at := f.bring(2); at != 0 || seqOf(f.head.frames[f.head.first].Data) != 0 {
+		t.Errorf("moved a frame from place %d", at)
 	}
 }
 
@@ -98,8 +126,8 @@ func TestBringMovesOneFrame(t *testing.T) {
 		}
 		g := uint8(rng.UintN(5))
 		at := slices.IndexFunc(want, func(v int) bool { return v&0xff == int(g) })
-		if found := f.bring(g); found != (at >= 0) {
-			t.Fatalf("group %d found: %v, in %v", g, found, want)
+		if got := f.bring(g); got != max(at, 0) {
+			t.Fatalf("group %d found at %d, in %v", g, got, want)
 		}
 		if at >= 0 {
 			v := want[at]

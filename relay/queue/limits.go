@@ -12,11 +12,17 @@ const (
 	// and its bandwidth prober keeps 30 packets of 64 KiB in flight.
 	framesMin = 32
 
-	// senderGroups is how many senders of a queue are told apart, and heavyFrames how many frames
-	// the heaviest of them loses before they are weighed again: a look at some 370 frames takes
-	// as long as to relay one packet.
+	// senderGroups is how many senders of a queue are told apart. Weighing them takes a look at
+	// each frame, of which a queue holds 370 of the usual size and 14,000 of the smallest; the
+	// heaviest sender loses heavyFrames, or that part of the queue, before it is done again.
 	senderGroups = 64
 	heavyFrames  = 16
+	heavyPart    = 32
+
+	// heavyReach is how far behind the head one frame is looked for, and noticesReach how many
+	// notices may have to be told: beyond, the head goes, whoever sent it.
+	heavyReach   = 512
+	noticesReach = 16
 
 	// AgeMax is how long a frame may wait. What is older is worth less to WireGuard than
 	// the frames behind it: its retransmission timers have long fired.

@@ -162,8 +162,8 @@ func (q *Queue) Push(l *Loop, fr Frame) (d Drops) {
 	if f.bytes+len(fr.Data) > shareMin { // the usual case costs one comparison
 		limit = l.share(limit)
 		for f.count >= framesMin && f.bytes+len(fr.Data) > limit {
-			if fr.Kind == Data && q.notice.count == 0 { // a notice counts the frames ahead of it
-				q.heavy.bring(f)
+			if fr.Kind == Data {
+				q.bringHeavy()
 			}
 			old, _ := f.pop(l)
 			d.add(&old)

@@ -136,7 +136,6 @@ const (
 	featNoDrop     = 1 << 1
 	featExtArg     = 1 << 8
 	featCQESkip    = 1 << 11
-	featMinTimeout = 1 << 15
 	featNoIowait   = 1 << 17
 )
 

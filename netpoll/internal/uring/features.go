@@ -16,7 +16,6 @@ import (
 type Features struct {
 	Incremental  bool // a buffer is filled by several receives (Linux 6.12)
 	ReceiveLimit bool // ReceiveMany (Linux 6.17)
-	MinWait      bool // Wait.Least (Linux 6.12)
 }
 
 // needed are the operations without which nothing works.
@@ -74,7 +73,7 @@ func missing(p *probe, kernel string) error {
 
 // try makes buffers and receives over a socket pair.
 func try(r *Ring) (f Features, err error) {
-	f.Incremental, f.MinWait = true, r.minWait
+	f.Incremental = true
 	b, err := NewBuffers(r, 2, os.Getpagesize(), true)
 	if errors.Is(err, unix.EINVAL) {
 		f.Incremental = false

@@ -39,7 +39,6 @@ type Ring struct {
 	arg       geteventsArg
 	ts        unix.Timespec
 	waitFlags uintptr
-	minWait   bool // the kernel knows Wait.Least
 }
 
 // Open makes a ring that Enable has to start, with an empty table of cfg.Files descriptors.
@@ -72,7 +71,6 @@ func (r *Ring) open(p *params, files uint32) error {
 	if err := r.mapQueues(p); err != nil {
 		return err
 	}
-	r.minWait = p.features&featMinTimeout != 0
 	r.waitFlags = enterGetEvents | enterExtArg
 	if p.features&featNoIowait != 0 {
 		// An idle loop is no processor that waits for a disk, which is what monitoring makes of it.
@@ -211,7 +209,6 @@ func (r *Ring) Submit() {
 // Wait says what Ring.Wait waits for.
 type Wait struct {
 	Completions int           // so many, counting those that are there; at least 1
-	Least       time.Duration // after it one is enough; 0: never. Needs Features.MinWait
 	Timeout     time.Duration // after it none is needed; negative: for ever
 	// Brief keeps the scheduler of Go from lending this goroutine's processor to another one
 	// meanwhile, which would take it milliseconds of watching to find out.
@@ -221,7 +218,7 @@ type Wait struct {
 // Wait is Submit and blocks. It may return without a completion (a signal): the caller looks again.
 func (r *Ring) Wait(w Wait) {
 	atomic.StoreUint32(r.sqTail, r.tail)
-	r.arg = geteventsArg{minWait: uint32(w.Least / time.Microsecond)}
+	r.arg = geteventsArg{}
 	if w.Timeout >= 0 {
 		r.ts = unix.NsecToTimespec(int64(w.Timeout))
 		r.arg.ts = uint64(uintptr(unsafe.Pointer(&r.ts)))
