@@ -37,6 +37,7 @@ type server struct {
 	lns    []*netpoll.Listener
 	stun   *stun.Server
 	plain  net.Listener // port 80
+	web    http.Handler // what both serve
 	certs  certSource   // nil: plain TCP
 	store  *certs.Store // one of these two, or neither
 	auto   *certs.Auto
@@ -144,11 +145,8 @@ func (s *server) build() error {
 			return engine.New(local, remote)
 		}
 	}
-	main := httpd.Main(s.pages())
-	rc.HTTP = main
-	if s.plain != nil {
-		go s.servePlain(s.onPlain(httpd.Plain(main)))
-	}
+	s.web = httpd.Main(s.pages())
+	rc.HTTP = s.web
 	s.relay = relay.New(rc)
 	s.relay.SetRate(s.rate)
 	for i := range c.loops {
@@ -209,6 +207,9 @@ func (s *server) serve(ctx context.Context) error {
 	ended := make(chan error, len(s.loops))
 	for i, l := range s.loops {
 		go func() { ended <- l.Run(handlers[i]) }()
+	}
+	if s.plain != nil { // its pages ask the relay and its loops
+		go s.servePlain(s.onPlain(httpd.Plain(s.web)))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
