@@ -79,11 +79,14 @@ func search(ctx context.Context, s *runner.Session, first, last float64) (*runne
 
 // overload is what is left of the knee when much more is due. The relay has a small share of its
 // processor, so that the generator can offer that much.
-func overload(z size, frames int) runner.Scenario {
-	return runner.Scenario{Name: fmt.Sprintf("overload-tls-%d", frames), Rounds: z.few,
-		Text: fmt.Sprintf("%d pairs, packets of %d bytes, %d a write, over TLS, the relay held to "+
-			"%.0f %% of a processor: what is delivered when 2, 5 and 10 times of the most that it "+
-			"can is due", bulkPairs, bulkBytes, frames, 100*throttledShare),
+func overload(z size, plain bool, frames int) runner.Scenario {
+	suffix, text := way(plain)
+	return runner.Scenario{Name: fmt.Sprintf("overload-%s-%d", suffix, frames), Rounds: z.few,
+		Plain: plain,
+		Text: fmt.Sprintf("%d pairs, packets of %d bytes, %d a write, over %s, the relay held to "+
+			"%.0f %% of a processor: what is delivered at the best rate of a search (knee), at that rate "+
+			"for longer (1x), and when 2, 5 and 10 times of what that was is due", bulkPairs, bulkBytes,
+			frames, text, 100*throttledShare),
 		Play: func(ctx context.Context, s *runner.Session) error {
 			if _, err := s.Ramp(ctx, bulkPairsOf(frames, 1)); err != nil {
 				return err
@@ -102,50 +105,74 @@ func overload(z size, frames int) runner.Scenario {
 			if err != nil {
 				return err
 			}
-			peak := best.PerSecond()
-			s.Add("knee", bench.Delivered, peak, 0, best)
-			return overloads(ctx, s, peak, z.window)
+			s.Add("knee", bench.Delivered, best.PerSecond(), 0, best)
+			return overloads(ctx, s, best.StepResult.Step.Rate, z.window)
 		}}
 }
 
-// overloads are steps at multiples of the peak.
-func overloads(ctx context.Context, s *runner.Session, peak float64, window time.Duration) error {
+// overloads are steps at the rate of the knee and at multiples of what was delivered then. The best
+// of many short rungs was a lucky one, so that no step as long as these delivers as much.
+func overloads(ctx context.Context, s *runner.Session, knee float64, window time.Duration) error {
+	m, err := s.Step(ctx, step(knee, window))
+	if err != nil {
+		return err
+	}
+	peak := m.PerSecond()
+	if peak == 0 {
+		return fmt.Errorf("it delivered nothing for %v at %.0f packets a second", window, knee)
+	}
+	addOverload(s, 1, m)
 	for _, times := range []float64{2, 5, 10} {
-		m, err := s.Step(ctx, step(times*peak, window))
-		if err != nil {
+		if m, err = s.Step(ctx, step(times*peak, window)); err != nil {
 			return err
 		}
-		at := fmt.Sprintf("%.0fx", times)
-		s.Add(at, bench.Goodput, m.PerSecond()/peak, 0, m)
-		s.Add(at, bench.Delivered, m.PerSecond(), 0, m)
-		all, _, _ := m.CPUMicros()
-		s.Add(at, bench.CPU, all, 0, m)
-		if h := m.Latency(); h.Count() > 0 {
-			s.Add(at, bench.P99, runner.Micros(h.At(99)), 0, m)
-		}
+		addOverload(s, times, m)
+		s.Add(multiple(times), bench.Goodput, m.PerSecond()/peak, 0, m)
 	}
 	return nil
+}
+
+// multiple names a load that is one of the knee: 2x.
+func multiple(times float64) string { return fmt.Sprintf("%.0fx", times) }
+
+func addOverload(s *runner.Session, times float64, m *runner.Measured) {
+	at := multiple(times)
+	s.Add(at, bench.Delivered, m.PerSecond(), 0, m)
+	all, _, _ := m.CPUMicros()
+	s.Add(at, bench.CPU, all, 0, m)
+	if h := m.Latency(); h.Count() > 0 {
+		s.Add(at, bench.P99, runner.Micros(h.At(99)), 0, m)
+	}
 }
 
 // crowd is many senders to one receiver, and one that floods: are others hurt?
 func crowd(z size) runner.Scenario {
 	return runner.Scenario{Name: "crowd-tls", Rounds: z.few,
-		Text: "10 pairs with 1,000 packets a second together, over TLS: alone, beside 20 senders at " +
-			"full speed to one receiver, beside one sender at full speed, and beside 2,000 packets a " +
-			"second to two receivers of which one reads slowly and one not at all",
+		Text: fmt.Sprintf("10 pairs with 1,000 packets a second together, over TLS: alone, beside 20 "+
+			"senders with %d packets a second together to one receiver that takes %d KiB of them "+
+			"(choked), beside 20 at full speed to one that takes all it can (incast), beside one sender "+
+			"at full speed, and beside %d packets a second to two receivers of which one reads slowly "+
+			"and one not at all", chokedRate, chokedReads>>10, slowRate),
 		Play: func(ctx context.Context, s *runner.Session) error {
+			choked := build("incast", defaults, chokedRate)
+			choked.Name = "choked"
+			choked.Groups[0].Reading = loadgen.Reading{BytesPerSecond: chokedReads}
 			incast, flood := build("incast", defaults, 0), build("flood", defaults, 0)
 			slow := build("slow-reader", defaults, slowRate)
 			calm := loadgen.Workload{Name: "calm", Groups: incast.Groups[1:]}
-			for _, w := range []loadgen.Workload{calm, incast, flood, slow} {
-				if _, err := s.Ramp(ctx, w); err != nil {
+			for _, of := range []struct {
+				loadgen.Workload
+				rate float64 // of those that are not the others
+			}{{calm, slowRate}, {choked, chokedRate}, {incast, slowRate}, {flood, slowRate},
+				{slow, slowRate}} {
+				if _, err := s.Ramp(ctx, of.Workload); err != nil {
 					return err
 				}
-				m, err := s.Step(ctx, step(slowRate, z.window)) // the others have no share of it
+				m, err := s.Step(ctx, step(of.rate, z.window))
 				if err != nil {
 					return err
 				}
-				addOthers(s, w.Name, m)
+				addOthers(s, of.Name, m)
 			}
 			return nil
 		}}

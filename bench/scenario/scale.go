@@ -36,12 +36,12 @@ func Scales() []Scale {
 	gate := size{rounds: 5, window: 2 * time.Second}
 	return []Scale{
 		{"quick", "bulk, chatter, idle clients and overload, in minutes", []runner.Scenario{
-			bulk(quick, false), chatter(quick), idle(quick), overload(quick, 8)}},
+			bulk(quick, false), chatter(quick), idle(quick), overload(quick, false, 8)}},
 		{"full", "everything, in less than 45 minutes if most peers are in a part", []runner.Scenario{
 			knee(full, false, 1), bulk(full, false), bulk(full, true), latency(full),
 			knee(full, true, 1), knee(full, false, 8),
-			overload(full, 1), crowd(full), many(full), vast(full), storm(full), vastStorm(full),
-			stun(full)}},
+			overload(full, false, 1), overload(full, true, 1), crowd(full), many(full), vast(full),
+			storm(full), vastStorm(full), stun(full)}},
 		{"gate", "only what is counted, which the speed of a machine does not change",
 			[]runner.Scenario{counts(gate, false), counts(gate, true)}},
 	}
