@@ -74,7 +74,10 @@ const (
 
 	// gatherMin is how many events must be expected in the time they may wait, for a wait to be
 	// worth its timer. What is left of the time after a turn may be too short for one: gatherLeast.
-	gatherMin   = 2
+	gatherMin = 2
+	// gatherMost events are worth no longer wait: a fifth of what a turn costs beside them is
+	// little, and each more saves less.
+	gatherMost  = 5
 	gatherLeast = 5 * time.Microsecond
 
 	// timerSlack is how late the kernel may end a wait for the sake of others (prctl(2)): its usual

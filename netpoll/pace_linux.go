@@ -18,7 +18,7 @@ type pace struct {
 	vain   int           // of these, with no more than one event
 	pause  int64         // no waits before this time
 	wait   time.Duration // for the turns to come
-	enough int           // events that usually come in that time: they end it
+	enough int           // events that end it: as many as usually come in that time, or gatherMost
 }
 
 // begin makes the calling thread's waits exact, as long as it is locked, until end is called.
@@ -57,7 +57,7 @@ func (p *pace) turn(now int64, events int) {
 	}
 	p.wait = 0
 	if expected := int64(p.budget) * int64(p.events); expected >= gatherMin*passed && now >= p.pause {
-		p.wait, p.enough = p.budget, int((expected+passed/2)/passed)
+		p.wait, p.enough = p.budget, min(int((expected+passed/2)/passed), gatherMost)
 	}
 	p.since, p.events, p.turns, p.vain = now, 0, 0, 0
 }
