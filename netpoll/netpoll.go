@@ -87,8 +87,8 @@ type Loop interface {
 	// wake-up is already pending and a system call only when the loop sleeps. What was
 	// published before Wake is seen by Woken.
 	Wake()
-	// Post runs fn on the loop, in the order posted, ahead of Woken. It allocates and locks:
-	// for control, not for packets. It reports false if the loop has ended: fn will not run.
+	// Post runs fn on the loop, in the order posted, ahead of Woken. It allocates: for
+	// control, not for packets. It reports false if the loop has ended: fn will not run.
 	Post(fn func()) bool
 	// WakeAt makes the loop run a turn, and call Woken, as soon as it is time (as Now counts),
 	// replacing what was set; 0 sets nothing. It is as exact as the kernel's timers (some 50 µs

@@ -9,15 +9,26 @@ import (
 type waker struct {
 	alarm int64 // when Woken is wanted; 0: not. The loop's
 
-	state   atomic.Uint32 // awake, asleep or notified
-	stop    atomic.Bool   // set by Stop, read by Run after each turn
-	wakeups atomic.Uint64 // counted by whoever wakes, read by Stats
-	mu      sync.Mutex    // guards what follows
-	posted  []func()
-	spare   []func() // what posted becomes when the loop takes it; the loop's
+	state   atomic.Uint32        // awake, asleep or notified
+	stop    atomic.Bool          // set by Stop, read by Run after each turn
+	wakeups atomic.Uint64        // counted by whoever wakes, read by Stats
+	posted  atomic.Pointer[post] // the last first; noMore at the end
+
+	// rings is held while the eventfd is written, which the loop may notice at once: it must not
+	// need what a waker holds, for the scheduler may let it go on only after others.
+	rings   sync.Mutex
 	eventfd int
-	over    bool // posted functions will not run any more
+	over    bool // the eventfd is not the loop's any more
 }
+
+// post is a function to run, and the one posted before.
+type post struct {
+	fn   func()
+	next *post
+}
+
+// noMore stands in waker.posted when no function will run any more.
+var noMore post
 
 // The states of waker.state, which settle who has to wake whom.
 //
@@ -40,8 +51,8 @@ func (l *waker) Wake() {
 	if l.state.Load() == notified || l.state.Swap(notified) != asleep {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.rings.Lock()
+	defer l.rings.Unlock()
 	// The loop may have been woken by something else meanwhile, and have ended; then the
 	// number of the eventfd may be another file's.
 	if !l.over {
@@ -52,15 +63,17 @@ func (l *waker) Wake() {
 
 // Post implements Loop.
 func (l *waker) Post(fn func()) bool {
-	l.mu.Lock()
-	if l.over {
-		l.mu.Unlock()
-		return false
+	p := &post{fn: fn}
+	for {
+		p.next = l.posted.Load()
+		if p.next == &noMore {
+			return false
+		}
+		if l.posted.CompareAndSwap(p.next, p) {
+			l.Wake()
+			return true
+		}
 	}
-	l.posted = append(l.posted, fn)
-	l.mu.Unlock()
-	l.Wake()
-	return true
 }
 
 // Stop implements Loop.
@@ -69,26 +82,26 @@ func (l *waker) Stop() {
 	l.Wake()
 }
 
-// runPosted runs the functions posted so far; what they post comes in the next turn.
-func (l *waker) runPosted() {
-	l.mu.Lock()
-	fns := l.posted
-	l.posted = l.spare[:0]
-	l.mu.Unlock()
-	for i, fn := range fns {
-		fns[i] = nil
-		fn()
+// run runs the functions of a list, the last first.
+func (p *post) run() {
+	var first *post
+	for p != nil {
+		next := p.next
+		p.next = first
+		first, p = p, next
 	}
-	l.spare = fns
+	for p = first; p != nil; p = p.next {
+		p.fn()
+	}
 }
 
-// endPosts runs the last posted functions and takes no more.
+// endPosts runs the last posted functions and takes no more, and no wake-ups.
 func (l *waker) endPosts() {
-	// No more are taken before the last are run, or busy posters would keep it going.
-	l.mu.Lock()
+	l.rings.Lock()
 	l.over = true
-	l.mu.Unlock()
-	l.runPosted()
+	l.rings.Unlock()
+	// No more are taken before the last are run, or busy posters would keep it going.
+	l.posted.Swap(&noMore).run()
 }
 
 // WakeAt implements Loop.
@@ -103,7 +116,8 @@ func (l *waker) wake(now int64, handler Handler) {
 	}
 	if l.state.Load() == notified {
 		l.state.Store(awake)
-		l.runPosted()
+		// What these post comes in the next turn.
+		l.posted.Swap(nil).run()
 	} else if !rings {
 		return
 	}

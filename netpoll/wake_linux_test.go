@@ -87,6 +87,32 @@ func testWakeRaces(t *testing.T) {
 	}
 }
 
+// A loop does not wait for somebody who is about to wake it, whose thread the scheduler may have
+// taken the processor from: it needs none of what a waker holds.
+func TestWakerHeldUp(t *testing.T) { eachEngine(t, testWakerHeldUp) }
+
+func testWakerHeldUp(t *testing.T) {
+	p := &probe{}
+	p.woken = func() { p.loop.WakeAt(p.loop.Now() + int64(time.Millisecond)) }
+	runLoop(t, p, Config{})
+	var held *waker
+	switch l := p.loop.(type) {
+	case *Epoll:
+		held = &l.waker
+	case *URing:
+		held = &l.waker
+	}
+	onLoop(t, p.loop, func() {}) // from now on it turns every millisecond
+	held.rings.Lock()            // as one does that writes the eventfd
+	ran, posted := make(chan struct{}), make(chan bool, 1)
+	go func() { posted <- p.loop.Post(func() { close(ran) }) }()
+	within(t, ran)
+	held.rings.Unlock()
+	if !within(t, posted) {
+		t.Error("the loop had ended")
+	}
+}
+
 // Posters race with the end of the loop: every Post that was true runs, no other does, and
 // a late Wake writes to no descriptor that is not the loop's.
 func TestPostWhileStopping(t *testing.T) { eachEngine(t, testPostWhileStopping) }

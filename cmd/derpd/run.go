@@ -218,6 +218,11 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	go s.dns.Run(ctx)
 	go followHeap(ctx)
+	go func() {
+		if err := loopsFirst(ctx, s.loops); err != nil {
+			s.log.Debug("loops have no priority over other threads", "error", err)
+		}
+	}()
 	s.watchRate(ctx)
 	if s.stun != nil {
 		go func() {
