@@ -28,7 +28,12 @@ func buildAll(t *testing.T) *builds {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir := os.Getenv("BENCH_KEEP")
+	if dir == "" {
+		dir = t.TempDir()
+	} else if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	b := &builds{dir, filepath.Join(dir, "good"), filepath.Join(dir, "slow"), filepath.Join(dir, "bench")}
 	build := func(out, pkg string, flags ...string) {
 		t.Helper()
@@ -87,16 +92,17 @@ func TestPlanted(t *testing.T) {
 }
 
 // TestStable runs one build again and again and compares each run with the one before: BENCH_PAIRS of
-// them, of the scenarios BENCH_ONLY, with BENCH_PEERS more flags, such as "-peer derper=bin/derper". It
-// prints which figures changed, and the largest change of each class, from which thresholds follow;
-// and fails if more than a tenth of the pairs differ. After each it measures the build with the sleep,
-// which must be flagged every time.
+// them, of the scenarios BENCH_ONLY (all of scale quick), with BENCH_PEERS more flags, such as "-peer
+// derper=bin/derper". It prints which figures changed, and the largest change of each class, from which
+// thresholds follow; and fails if more than a tenth of the pairs differ. After each it measures the
+// build with the sleep, which must be flagged every time. Reports stay in BENCH_KEEP, if that is set.
 func TestStable(t *testing.T) {
 	pairs, err := strconv.Atoi(cmp.Or(os.Getenv("BENCH_PAIRS"), "10"))
 	if err != nil || pairs < 1 {
 		t.Fatalf("BENCH_PAIRS=%q is no number above 0", os.Getenv("BENCH_PAIRS"))
 	}
-	only := cmp.Or(os.Getenv("BENCH_ONLY"), "bulk-tls")
+	const sleeping = "bulk-tls" // where the build with the sleep is measured
+	only := cmp.Or(os.Getenv("BENCH_ONLY"), sleeping+",chatter-tls,idle-tls,overload-tls-8")
 	flags := strings.Fields(os.Getenv("BENCH_PEERS"))
 	b := buildAll(t)
 	type change struct {
@@ -126,7 +132,7 @@ func TestStable(t *testing.T) {
 			}
 		}
 		before = now
-		r, err = Reports(now, b.measure(t, "planted", b.slow, only, flags...), Options{})
+		r, err = Reports(now, b.measure(t, "planted", b.slow, sleeping, flags...), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
