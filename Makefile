@@ -119,10 +119,11 @@ GATE := -most derpd-io_uring/bulk/batched-syscalls=0.2 -most derpd-epoll/bulk/ba
 	-most derpd-io_uring/bulk/allocs=0.05 -most derpd-epoll/bulk/allocs=0.05
 
 # Do runs of one build compare as unchanged, and is a sleep of 100 µs in the flush flagged? For a quiet
-# machine: PAIRS times two minutes. Without a reference in the same run, which makes it harder.
+# machine: PAIRS times three minutes.
 PAIRS ?= 10
-bench-stable:
+bench-stable: bench-peers
 	BENCH_PAIRS=$(PAIRS) BENCH_KEEP=$(CURDIR)/bin/stable \
+		BENCH_PEERS="-peer derper-1.104.5=$(CURDIR)/bin/derper-1.104.5" \
 		go test -count=1 -v -timeout 3h -tags planted -run Stable ./bench/compare
 
 # Everything, in some 35 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
@@ -134,7 +135,7 @@ benchmarks: build bench-peers
 	bin/bench run $(DRY) -scale full -timeout 42m -peer derpd=no-files:bin/derpd \
 		-peer derper-1.104.5=bin/derper-1.104.5 \
 		-peer 'derpd-epoll=only=bulk-tls,knee-tls,$(PACKETS):bin/derpd -engine epoll' \
-		-peer goroutines=no-stun:only=bulk-tls,knee-tls,many-tls,$(PACKETS):bin/goroutines \
+		-peer goroutines=no-stun:only=bulk-tls,knee-tls,bulk-plain,knee-plain:bin/goroutines \
 		-peer gnet=plain:no-stun:only=$(PACKETS):bin/gnet \
 		-peer floor=plain:no-stun:only=$(PACKETS):bin/floor \
 		-o bin/benchmarks.json -gobench bin/benchmarks.txt || test $$? -eq 1

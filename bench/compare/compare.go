@@ -69,7 +69,7 @@ const (
 	Same    Verdict = "unchanged"
 	Better  Verdict = "better"
 	Worse   Verdict = "worse"
-	Shown   Verdict = "not judged" // a detail of another figure
+	Shown   Verdict = "not judged" // a detail of another figure, or the reference's
 	Unequal Verdict = "not comparable"
 )
 
@@ -188,7 +188,7 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 			c.Verdict, c.Why = Worse, above
 		case limited:
 			c.Verdict = Same // how far below is the machine's affair
-		case judged:
+		case judged && !r.yardstick(was.Peer):
 			c.Verdict = c.judge(f.Samples, now.Samples, limit)
 		}
 	}
@@ -202,13 +202,24 @@ func alike(a, b float64) bool { return a == b || a > 0 && b > 0 && math.Abs(a/b-
 // usesReference tells whether figures of a class move with the machine.
 func usesReference(c bench.Class) bool { return c != bench.Counted && c != bench.Memory }
 
+// sameReference tells whether both reports have one build of the reference.
+func (r *Result) sameReference() bool {
+	a, b := r.Old.Peer(r.Old.Reference), r.New.Peer(r.New.Reference)
+	return a != nil && b != nil && a.Name == b.Name && a.Digest == b.Digest && a.Digest != ""
+}
+
+// yardstick tells whether a peer is only what others are measured by: one build in both reports. If
+// its figures move, so did the machine, or it is a relay whose figures do: derper delivers 2,500
+// packets a second at full speed in one run and 20,000 in the next.
+func (r *Result) yardstick(peer string) bool {
+	return peer == r.Old.Reference && len(r.Old.Peers) > 1 && r.sameReference()
+}
+
 // againstReference is how far the ratio to the reference moved; NaN if the reports do not have the
 // same reference, or the figure is its own.
 func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure) float64 {
 	name := r.Old.Reference
-	a, b := r.Old.Peer(name), r.New.Peer(r.New.Reference)
-	if a == nil || b == nil || name != r.New.Reference || a.Digest != b.Digest || a.Digest == "" ||
-		was.Peer == name {
+	if !r.sameReference() || was.Peer == name {
 		return math.NaN()
 	}
 	then := bench.Ratio(f, r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure))
@@ -221,6 +232,7 @@ func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure) f
 
 // judge decides on a figure that both reports have.
 func (c *Change) judge(old, new []float64, limit Threshold) Verdict {
+	limit = limit.of(min(len(old), len(new)))
 	up := moved(c.Ratio, limit.Relative)
 	if c.Old.Median == 0 && c.New.Median != 0 {
 		up = 1

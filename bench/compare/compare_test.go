@@ -55,9 +55,9 @@ func TestVerdicts(t *testing.T) {
 			Same},
 		{"less delivered", bench.Delivered, five(90e3, .05), five(50e3, .05), nil, nil, Worse},
 		{"more delivered", bench.Delivered, five(90e3, .05), five(150e3, .05), nil, nil, Better},
-		{"five sixths is as far as six fifths", bench.Delivered, five(1000, .01), five(825, .01), nil,
+		{"four fifths is as far as five fourths", bench.Delivered, five(1000, .01), five(795, .01), nil,
 			nil, Worse},
-		{"hardly less", bench.Delivered, five(1000, .01), five(840, .01), nil, nil, Same},
+		{"hardly less", bench.Delivered, five(1000, .01), five(810, .01), nil, nil, Same},
 		{"a call more", bench.Syscalls, five(3, 0), five(4, 0), nil, nil, Worse},
 		{"a call in fifty", bench.Syscalls, five(3, 0), five(3.019, 0), nil, nil, Same},
 		{"first allocation", bench.Allocs, five(0, 0), five(1, 0), nil, nil, Worse},
@@ -69,7 +69,10 @@ func TestVerdicts(t *testing.T) {
 			five(19, .05), Worse},
 		{"counted, whatever the machine", bench.Syscalls, five(3, 0), five(4, 0), five(6, 0),
 			five(8, 0), Worse},
-		{"two rounds apart", bench.CPU, []float64{10, 11}, []float64{15, 16}, nil, nil, Worse},
+		{"two rounds apart", bench.CPU, []float64{10, 11}, []float64{16, 17}, nil, nil, Worse},
+		{"two rounds are not five", bench.CPU, []float64{10, 11}, []float64{14, 15}, nil, nil, Same},
+		{"one round, much more", bench.CPU, []float64{10}, []float64{23}, nil, nil, Worse},
+		{"one round", bench.CPU, []float64{10}, []float64{21}, nil, nil, Same},
 		{"two rounds that touch", bench.CPU, []float64{10, 15}, []float64{15, 16}, nil, nil, Same},
 		{"a detail", bench.CPUUser, five(1, 0), five(100, 0), nil, nil, Shown},
 		{"a sleep of 100 µs", bench.P50, five(60, .2), five(180, .2), nil, nil, Worse},
@@ -92,6 +95,24 @@ func TestVerdicts(t *testing.T) {
 		if c := r.Changes[0]; c.Verdict != tc.want {
 			t.Errorf("%s: %s, want %s (%+v)", tc.name, c.Verdict, tc.want, c)
 		}
+	}
+}
+
+// TestYardstick has only the reference moved, which is no regression unless it is another build.
+func TestYardstick(t *testing.T) {
+	figures := func(median float64) []bench.Figure {
+		return []bench.Figure{figure1("a", bench.CPU, five(median, .02)...)}
+	}
+	old, new := reportOf(figures(10), figures(10)), reportOf(figures(10), figures(50))
+	for _, want := range []Verdict{Shown, Worse} {
+		r, err := Reports(old, new, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := r.Changes[1]; c.Peer != "derper" || c.Verdict != want {
+			t.Errorf("%s: %s, want %s", c.Peer, c.Verdict, want)
+		}
+		new.Peers[1].Digest = "another"
 	}
 }
 

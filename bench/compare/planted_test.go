@@ -132,7 +132,7 @@ func TestStable(t *testing.T) {
 			}
 		}
 		before = now
-		r, err = Reports(now, b.measure(t, "planted", b.slow, sleeping, flags...), Options{})
+		r, err = Reports(now, b.measure(t, "planted", b.slow, sleeping), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
