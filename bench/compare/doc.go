@@ -11,6 +11,6 @@
 // The samples differ by more than chance (Mann-Whitney, p < 0.05), or, where there are too few
 // for that, their ranges do not touch and the medians are further apart (Threshold.of). And where
 // speed is measured and both reports have the same build of the reference peer, the ratios to it
-// moved as far, the same way: if both moved, the machine did. That build's own figures are shown and
-// not judged: they are what the others are measured by.
+// moved as far, the same way: if both moved, the machine did. That build's own figures are shown
+// and not judged: they are what the others are measured by.
 package compare
