@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"unicode"
 
@@ -30,27 +28,12 @@ func Write(path string, r *Report) error {
 // Read reads a report that Write wrote. The error is a sentence with the path: it cannot be opened,
 // it is damaged, or it is of another format.
 func Read(path string) (*Report, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		var at *fs.PathError
-		if errors.As(err, &at) {
-			err = at.Err
-		}
-		return nil, fmt.Errorf("cannot read the report %s: %w", path, err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, reportBytesMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the report %s: %w", path, err)
-	}
-	if len(b) > reportBytesMax {
-		return nil, fmt.Errorf("%s is no report: it has more than %d MiB", path, reportBytesMax>>20)
-	}
-	r, err := Decode(b)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the report %s: %w", path, err)
-	}
-	return r, nil
+	var r *Report
+	err := report.ReadFile(path, reportBytesMax, func(b []byte) (err error) {
+		r, err = Decode(b)
+		return err
+	})
+	return r, err
 }
 
 // Decode is Read of bytes.

@@ -190,7 +190,7 @@ func overlay(t *testing.T, root, dir string) string {
 	text := strings.Replace(string(b), head, head+"\tplantedtime.Sleep(100 * plantedtime.Microsecond)\n",
 		1)
 	text = strings.Replace(text, imports, imports+"\tplantedtime \"time\"\n", 1)
-	copied, list := filepath.Join(dir, "flush.go"), filepath.Join(dir, "overlay.json")
+	copied, list := filepath.Join(dir, "flush.txt"), filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(copied, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

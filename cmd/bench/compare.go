@@ -7,6 +7,7 @@ import (
 
 	"derpd/bench"
 	"derpd/bench/compare"
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/report"
 )
 
@@ -25,21 +26,21 @@ func compareCommand(fs *flag.FlagSet) func(context.Context, *console, []string) 
 	fs.StringVar(&out, "o", "", "`file` to write the summary to as well")
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) != 2 {
-			return misuse("want two reports, the old one and the new one; %d were named", len(args))
+			return commands.Misuse("want two reports, the old one and the new one; %d were named", len(args))
 		}
 		old, err := bench.Read(args[0])
 		if err != nil {
-			return usageError{err}
+			return commands.Misused(err)
 		}
 		now, err := bench.Read(args[1])
 		if err != nil {
-			return usageError{err}
+			return commands.Misused(err)
 		}
 		r, err := compare.Reports(old, now, o)
 		if err != nil {
-			return usageError{err}
+			return commands.Misused(err)
 		}
-		if err := r.Markdown(c.out); err != nil {
+		if err := r.Markdown(c.Out); err != nil {
 			return err
 		}
 		if out != "" {

@@ -6,6 +6,7 @@ import (
 
 	"derpd/bench"
 	"derpd/bench/history"
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/report"
 )
 
@@ -16,15 +17,15 @@ func historyCommand(fs *flag.FlagSet) func(context.Context, *console, []string) 
 	fs.StringVar(&peer, "peer", "derpd", "`name` of whom the page shows")
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) != 1 || add == "" && html == "" {
-			return misuse("want the history's file, and -add REPORT or -html FILE or both")
+			return commands.Misuse("want the history's file, and -add REPORT or -html FILE or both")
 		}
 		if add != "" {
 			r, err := bench.Read(add)
 			if err != nil {
-				return usageError{err}
+				return commands.Misused(err)
 			}
 			if err := history.Add(args[0], r); err != nil {
-				return usageError{err}
+				return commands.Misused(err)
 			}
 		}
 		if html == "" {
@@ -32,11 +33,11 @@ func historyCommand(fs *flag.FlagSet) func(context.Context, *console, []string) 
 		}
 		lines, err := history.Read(args[0])
 		if err != nil {
-			return usageError{err}
+			return commands.Misused(err)
 		}
 		p, err := history.Page(lines, peer)
 		if err != nil {
-			return usageError{err}
+			return commands.Misused(err)
 		}
 		return report.WriteFile(html, p.HTML)
 	}

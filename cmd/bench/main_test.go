@@ -11,7 +11,13 @@ import (
 
 	"derpd/bench"
 	"derpd/bench/scenario"
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/host"
+)
+
+const (
+	exitMisuse  = commands.ExitMisuse
+	exitNotDone = commands.ExitNotDone
 )
 
 // write makes a report with one figure.
@@ -54,52 +60,52 @@ func TestCommandLine(t *testing.T) {
 		status int
 		want   string // somewhere in the output
 	}{
-		{nil, exitUsage, "bench run"},
+		{nil, exitMisuse, "bench run"},
 		{[]string{"help"}, 0, "bench compare"},
-		{[]string{"dance"}, exitUsage, `no command "dance"`},
+		{[]string{"dance"}, exitMisuse, `no command "dance"`},
 		{[]string{"scenarios"}, 0, "overload-tls-8"},
-		{[]string{"scenarios", "x"}, exitUsage, `"x"`},
+		{[]string{"scenarios", "x"}, exitMisuse, `"x"`},
 		{[]string{"run", "-help"}, 0, "-scale"},
-		{[]string{"run"}, exitUsage, "nothing to measure"},
-		{[]string{"run", peer, "more"}, exitUsage, `"more"`},
-		{[]string{"run", "-peer", "x"}, exitUsage, "want NAME=PATH"},
-		{[]string{"run", "-peer", "x="}, exitUsage, "want NAME=PATH"},
-		{[]string{"run", "-peer", "x y=/bin/true"}, exitUsage, "is no name"},
-		{[]string{"run", "-peer", "x=/nowhere/at/all"}, exitUsage, "/nowhere/at/all"},
-		{[]string{"run", peer, peer}, exitUsage, `name "a" is taken`},
-		{[]string{"run", peer, "-scale", "vast"}, exitUsage, `no scale is named "vast"`},
-		{[]string{"run", peer, "-only", "x"}, exitUsage, `no scenario "x"`},
-		{[]string{"run", peer, "-rounds", "-1"}, exitUsage, "-rounds -1"},
-		{[]string{"run", peer, "-noise", "0"}, exitUsage, "-noise 0"},
-		{[]string{"run", peer, "-cpu", "4096"}, exitUsage, "-cpu 4096"},
-		{[]string{"run", peer, "-reference", "b"}, exitUsage, `"b" is none of the peers`},
-		{[]string{"run", peer, "-like", damaged}, exitUsage, "damaged"},
-		{[]string{"report"}, exitUsage, "want one report"},
-		{[]string{"report", damaged}, exitUsage, "damaged"},
+		{[]string{"run"}, exitMisuse, "nothing to measure"},
+		{[]string{"run", peer, "more"}, exitMisuse, `"more"`},
+		{[]string{"run", "-peer", "x"}, exitMisuse, "want NAME=PATH"},
+		{[]string{"run", "-peer", "x="}, exitMisuse, "want NAME=PATH"},
+		{[]string{"run", "-peer", "x y=/bin/true"}, exitMisuse, "is no name"},
+		{[]string{"run", "-peer", "x=/nowhere/at/all"}, exitMisuse, "/nowhere/at/all"},
+		{[]string{"run", peer, peer}, exitMisuse, `name "a" is taken`},
+		{[]string{"run", peer, "-scale", "vast"}, exitMisuse, `no scale is named "vast"`},
+		{[]string{"run", peer, "-only", "x"}, exitMisuse, `no scenario "x"`},
+		{[]string{"run", peer, "-rounds", "-1"}, exitMisuse, "-rounds -1"},
+		{[]string{"run", peer, "-noise", "0"}, exitMisuse, "-noise 0"},
+		{[]string{"run", peer, "-cpu", "4096"}, exitMisuse, "-cpu 4096"},
+		{[]string{"run", peer, "-reference", "b"}, exitMisuse, `"b" is none of the peers`},
+		{[]string{"run", peer, "-like", damaged}, exitMisuse, "damaged"},
+		{[]string{"report"}, exitMisuse, "want one report"},
+		{[]string{"report", damaged}, exitMisuse, "damaged"},
 		{[]string{"report", old}, 0, "counts-tls"},
 		{[]string{"report", "-md", at("r.md"), "-html", at("r.html"), "-gobench", at("r.txt"), old}, 0,
 			""},
-		{[]string{"compare", old}, exitUsage, "want two reports"},
-		{[]string{"compare", old, damaged}, exitUsage, "damaged"},
-		{[]string{"compare", old, at("absent")}, exitUsage, "no such file"},
+		{[]string{"compare", old}, exitMisuse, "want two reports"},
+		{[]string{"compare", old, damaged}, exitMisuse, "damaged"},
+		{[]string{"compare", old, at("absent")}, exitMisuse, "no such file"},
 		{[]string{"compare", old, same}, 0, "2 figures unchanged"},
 		{[]string{"compare", "-o", at("c.md"), old, worse}, exitFailed, "REGRESSION: 1 worse"},
 		{[]string{"compare", worse, old}, 0, "1 better"},
-		{[]string{"compare", old, elsewhere}, exitUsage, "different machines, m and another"},
+		{[]string{"compare", old, elsewhere}, exitMisuse, "different machines, m and another"},
 		{[]string{"compare", "-force", old, elsewhere}, exitFailed, "REGRESSION"},
 		{[]string{"compare", "-counted", old, elsewhere}, exitFailed, "1 worse, 0 figures unchanged"},
-		{[]string{"history", at("h")}, exitUsage, "-add REPORT or -html FILE"},
+		{[]string{"history", at("h")}, exitMisuse, "-add REPORT or -html FILE"},
 		{[]string{"history", "-add", old, "-html", at("h.html"), at("h")}, 0, ""},
-		{[]string{"history", "-add", old, at("h")}, exitUsage, "already"},
+		{[]string{"history", "-add", old, at("h")}, exitMisuse, "already"},
 		{[]string{"history", "-add", worse, "-peer", "nobody", "-html", at("h.html"), at("h")},
-			exitUsage, "nobody"},
-		{[]string{"document", old}, exitUsage, "-template FILE"},
-		{[]string{"document", "-template", at("absent"), "-o", at("d.md"), old}, exitUsage, "absent"},
+			exitMisuse, "nobody"},
+		{[]string{"document", old}, exitMisuse, "-template FILE"},
+		{[]string{"document", "-template", at("absent"), "-o", at("d.md"), old}, exitMisuse, "absent"},
 		{[]string{"document", "-template", at("text"), "-o", at("d.md"), old}, 0, ""},
-		{[]string{"document", "-template", old, "-o", "/nowhere/d.md", old}, exitNoRun, "/nowhere/d.md"},
+		{[]string{"document", "-template", old, "-o", "/nowhere/d.md", old}, exitNotDone, "/nowhere/d.md"},
 	} {
 		var out bytes.Buffer
-		if got := run(t.Context(), c.args, &out, &out); got != c.status {
+		if got := cli.Run(t.Context(), c.args, &out, &out); got != c.status {
 			t.Errorf("%q: status %d, want %d\n%s", c.args, got, c.status, &out)
 		}
 		if !strings.Contains(out.String(), c.want) {
@@ -119,7 +125,7 @@ func TestCommandLine(t *testing.T) {
 func TestPeerThatIsNone(t *testing.T) {
 	var out, errs bytes.Buffer
 	path := filepath.Join(t.TempDir(), "r.json")
-	got := run(t.Context(), []string{"run", "-scale", "gate", "-only", "counts-tls", "-cpu", "-1",
+	got := cli.Run(t.Context(), []string{"run", "-scale", "gate", "-only", "counts-tls", "-cpu", "-1",
 		"-peer", "a=/bin/echo no relay here", "-o", path}, &out, &errs)
 	if got != exitFailed || !strings.Contains(out.String(), "ended by itself") {
 		t.Errorf("status %d\n%s\n%s", got, &out, &errs)

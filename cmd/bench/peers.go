@@ -9,6 +9,7 @@ import (
 	"derpd/bench"
 	"derpd/bench/runner"
 	"derpd/bench/scenario"
+	"derpd/cmd/internal/commands"
 )
 
 // peers are the values of the flag -peer.
@@ -37,14 +38,14 @@ func (p *peers) Set(s string) error {
 	name, command, ok := strings.Cut(s, "=")
 	fields := strings.Fields(command)
 	if !ok || len(fields) == 0 {
-		return misuse("want NAME=PATH, and flags behind it if there are any")
+		return commands.Misuse("want NAME=PATH, and flags behind it if there are any")
 	}
 	if err := bench.CheckName(name); err != nil {
 		return err
 	}
 	for i := range *p {
 		if (*p)[i].Name == name {
-			return misuse("name %q is taken", name)
+			return commands.Misuse("name %q is taken", name)
 		}
 	}
 	peer := bench.Peer{Name: name, Args: fields[1:]}
@@ -102,7 +103,7 @@ func (p peers) check(scale *scenario.Scale) error {
 			if !slices.ContainsFunc(scale.Scenarios, func(s runner.Scenario) bool {
 				return s.Name == name
 			}) {
-				return misuse("-peer %s: scale %s has no scenario %q", p[i].Name, scale.Name, name)
+				return commands.Misuse("-peer %s: scale %s has no scenario %q", p[i].Name, scale.Name, name)
 			}
 		}
 	}
@@ -118,7 +119,7 @@ func (p peers) reference(name string) (string, error) {
 		}
 	}
 	if name != "" {
-		return "", misuse("-reference %q is none of the peers %s", name, p.String())
+		return "", commands.Misuse("-reference %q is none of the peers %s", name, p.String())
 	}
 	return "", nil
 }

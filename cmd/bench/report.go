@@ -9,6 +9,7 @@ import (
 
 	"derpd/bench"
 	"derpd/bench/present"
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/report"
 )
 
@@ -24,7 +25,7 @@ func reportCommand(fs *flag.FlagSet) func(context.Context, *console, []string) e
 			return err
 		}
 		if md == "" && html == "" && goBench == "" {
-			return present.Text(c.out, r)
+			return present.Text(c.Out, r)
 		}
 		for path, render := range map[string]func(io.Writer) error{
 			md:      func(w io.Writer) error { return present.Markdown(w, r, plotsBeside(md)) },
@@ -45,11 +46,11 @@ func reportCommand(fs *flag.FlagSet) func(context.Context, *console, []string) e
 // one reads the report that a command's only argument names.
 func one(args []string) (*bench.Report, error) {
 	if len(args) != 1 {
-		return nil, misuse("want one report; %d were named", len(args))
+		return nil, commands.Misuse("want one report; %d were named", len(args))
 	}
 	r, err := bench.Read(args[0])
 	if err != nil {
-		return nil, usageError{err}
+		return nil, commands.Misused(err)
 	}
 	return r, nil
 }
@@ -79,7 +80,7 @@ func documentCommand(fs *flag.FlagSet) func(context.Context, *console, []string)
 	fs.StringVar(&plots, "plots", "plots", "`folder` for the plots, from where that file is")
 	return func(_ context.Context, c *console, args []string) error {
 		if text == "" || out == "" {
-			return misuse("want -template FILE and -o FILE")
+			return commands.Misuse("want -template FILE and -o FILE")
 		}
 		r, err := one(args)
 		if err != nil {
@@ -87,7 +88,7 @@ func documentCommand(fs *flag.FlagSet) func(context.Context, *console, []string)
 		}
 		b, err := os.ReadFile(text)
 		if err != nil {
-			return usageError{err}
+			return commands.Misused(err)
 		}
 		return report.WriteFile(out, func(w io.Writer) error {
 			return present.Document(w, string(b), r, plotsIn(filepath.Dir(out), plots))

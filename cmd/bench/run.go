@@ -17,6 +17,7 @@ import (
 	"derpd/bench/present"
 	"derpd/bench/runner"
 	"derpd/bench/scenario"
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/host"
 	"derpd/loadgen/report"
 	"derpd/netpoll"
@@ -73,14 +74,14 @@ func runCommand(fs *flag.FlagSet) func(context.Context, *console, []string) erro
 func (o *runOptions) scenarios() ([]runner.Scenario, error) {
 	scale, err := scenario.Find(o.scale)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, commands.Misused(err)
 	}
 	if err := o.peers.check(scale); err != nil {
 		return nil, err
 	}
 	if o.only != "" {
 		if err := scale.Only(strings.Split(o.only, ",")); err != nil {
-			return nil, usageError{err}
+			return nil, commands.Misused(err)
 		}
 	}
 	for i := range scale.Scenarios {
@@ -94,15 +95,15 @@ func (o *runOptions) scenarios() ([]runner.Scenario, error) {
 func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	switch {
 	case len(args) > 0:
-		return misuse("%q is no flag", args[0])
+		return commands.Misuse("%q is no flag", args[0])
 	case len(o.peers) == 0:
-		return misuse("nothing to measure: give at least one -peer NAME=PATH")
+		return commands.Misuse("nothing to measure: give at least one -peer NAME=PATH")
 	case o.rounds < 0 || o.rounds > roundsMax:
-		return misuse("-rounds %d: choose 1 to %d", o.rounds, roundsMax)
+		return commands.Misuse("-rounds %d: choose 1 to %d", o.rounds, roundsMax)
 	case o.noise <= 0 || o.noise > 1:
-		return misuse("-noise %v: choose a share above 0, at most 1", o.noise)
+		return commands.Misuse("-noise %v: choose a share above 0, at most 1", o.noise)
 	case o.cpu >= runtime.NumCPU():
-		return misuse("-cpu %d: this machine has processors 0 to %d", o.cpu, runtime.NumCPU()-1)
+		return commands.Misuse("-cpu %d: this machine has processors 0 to %d", o.cpu, runtime.NumCPU()-1)
 	}
 	scenarios, err := o.scenarios()
 	if err != nil {
@@ -111,7 +112,7 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	var notes []string
 	o.peers, notes = o.peers.possible(netpoll.ProbeURing())
 	if o.dry {
-		return o.estimate(c.out, scenarios)
+		return o.estimate(c.Out, scenarios)
 	}
 	r, err := o.newReport(c)
 	if err != nil {
@@ -120,7 +121,7 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	raiseFiles()
 	undo, err := host.AvoidCPU(o.cpu)
 	if err != nil {
-		return usageError{err}
+		return commands.Misused(err)
 	}
 	defer undo()
 	ctx, cancel := context.WithTimeout(ctx, o.limit)
@@ -129,7 +130,7 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	run := runner.Runner{Bed: runner.Machine{CPU: o.cpu}, Peers: o.peers, Reference: r.Reference,
 		Knee: o.knee, NoiseMax: o.noise, Say: func(format string, args ...any) {
 			text := fmt.Sprintf(format, args...)
-			fmt.Fprintf(c.errs, "%5.0fs  %s\n", time.Since(began).Seconds(), text)
+			fmt.Fprintf(c.Errs, "%5.0fs  %s\n", time.Since(began).Seconds(), text)
 		}}
 	run.Run(ctx, scenarios, r)
 	r.Notes = append(notes, r.Notes...)
@@ -154,7 +155,7 @@ func (o *runOptions) estimate(w io.Writer, scenarios []runner.Scenario) error {
 func (o *runOptions) newReport(c *console) (*bench.Report, error) {
 	var err error
 	r := &bench.Report{Time: time.Now().UTC().Truncate(time.Second), Version: version(),
-		Command: "bench " + strings.Join(c.args, " "), Commit: commit(), Go: runtime.Version(),
+		Command: "bench " + strings.Join(c.Args, " "), Commit: commit(), Go: runtime.Version(),
 		Scale: o.scale, CPU: o.cpu, Peers: o.peers}
 	if r.Reference, err = o.peers.reference(o.reference); err != nil {
 		return nil, err
@@ -165,7 +166,7 @@ func (o *runOptions) newReport(c *console) (*bench.Report, error) {
 	if o.like != "" {
 		earlier, err := bench.Read(o.like)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, commands.Misused(err)
 		}
 		o.knee = earlier.KneeTLS
 	}
@@ -174,7 +175,7 @@ func (o *runOptions) newReport(c *console) (*bench.Report, error) {
 
 // deliver prints a report and writes the files that were asked for.
 func (o *runOptions) deliver(c *console, r *bench.Report) error {
-	if err := present.Text(c.out, r); err != nil {
+	if err := present.Text(c.Out, r); err != nil {
 		return err
 	}
 	if o.out != "" {
@@ -200,9 +201,9 @@ func (o *runOptions) deliver(c *console, r *bench.Report) error {
 func scenariosCommand(*flag.FlagSet) func(context.Context, *console, []string) error {
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) > 0 {
-			return misuse("%q: no argument is expected", args[0])
+			return commands.Misuse("%q: no argument is expected", args[0])
 		}
-		return present.Scenarios(c.out, scenario.Scales())
+		return present.Scenarios(c.Out, scenario.Scales())
 	}
 }
 

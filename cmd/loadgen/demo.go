@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 	"derpd/loadgen/report"
@@ -51,8 +52,8 @@ func beside(name string) string {
 
 func (o *runOptions) demo(ctx context.Context, c *console, args []string) error {
 	if o.duration <= 0 || o.duration > runMax || len(o.rates) != 1 || o.rates[0] == 0 {
-		return misuse("-for %v, -rate %v: show one rate above 0 for at most %v", o.duration, &o.rates,
-			runMax)
+		return commands.Misuse("-for %v, -rate %v: show one rate above 0 for at most %v", o.duration,
+			&o.rates, runMax)
 	}
 	w, err := o.named(o.rates[0])
 	if err != nil {
@@ -92,8 +93,8 @@ func (o *runOptions) demo(ctx context.Context, c *console, args []string) error 
 		measured <- err
 	}()
 	d := view.Demo{Title: "DERP clients that talk through " + job.Targets[0].Addr.String(),
-		Out: c.out, Progress: f.Progress, Relay: relayStats(ctx, job.Targets), CPU: ownCPU,
-		For: o.duration, Terminal: terminal(c.out)}
+		Out: c.Out, Progress: f.Progress, Relay: relayStats(ctx, job.Targets), CPU: ownCPU,
+		For: o.duration, Terminal: terminal(c.Out)}
 	d.Run(ctx)
 	cancel()
 	if err := <-measured; err != nil {

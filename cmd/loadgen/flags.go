@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
 	"derpd/loadgen/workloads"
 	"derpd/netpoll"
@@ -117,11 +118,11 @@ func (r *rates) Set(s string) error {
 func (f *jobFlags) named(rate float64) (loadgen.Workload, error) {
 	n, err := workloads.Find(f.workload)
 	if err != nil {
-		return loadgen.Workload{}, usageError{err}
+		return loadgen.Workload{}, commands.Misused(err)
 	}
 	w, err := n.Build(f.params, rate)
 	if err != nil {
-		return loadgen.Workload{}, usageError{err}
+		return loadgen.Workload{}, commands.Misused(err)
 	}
 	return w, nil
 }
@@ -130,26 +131,26 @@ func (f *jobFlags) named(rate float64) (loadgen.Workload, error) {
 func (f *jobFlags) job(w loadgen.Workload) (loadgen.Job, error) {
 	switch {
 	case f.params.Clients > clientsMax:
-		return loadgen.Job{}, misuse("-clients %d is more than %d", f.params.Clients, clientsMax)
+		return loadgen.Job{}, commands.Misuse("-clients %d is more than %d", f.params.Clients, clientsMax)
 	case f.ahead < 0 || f.ahead > 1<<20:
-		return loadgen.Job{}, misuse("-ahead %d: choose 0 to %d MiB", f.ahead, 1<<20)
+		return loadgen.Job{}, commands.Misuse("-ahead %d: choose 0 to %d MiB", f.ahead, 1<<20)
 	case f.options.Loops < 0 || f.options.Loops > 256 || f.processes < 0:
-		return loadgen.Job{}, misuse("-loops %d, -processes %d: choose 0 to 256 loops and no "+
+		return loadgen.Job{}, commands.Misuse("-loops %d, -processes %d: choose 0 to 256 loops and no "+
 			"negative number of processes", f.options.Loops, f.processes)
 	case f.engine != auto && f.engine != string(netpoll.EngineEpoll) &&
 		f.engine != string(netpoll.EngineURing):
-		return loadgen.Job{}, misuse("-engine %q is none of auto, epoll and io_uring", f.engine)
+		return loadgen.Job{}, commands.Misuse("-engine %q is none of auto, epoll and io_uring", f.engine)
 	case f.busy != auto && f.busy != on && f.busy != off:
-		return loadgen.Job{}, misuse("-busy %q is none of auto, on and off", f.busy)
+		return loadgen.Job{}, commands.Misuse("-busy %q is none of auto, on and off", f.busy)
 	case f.options.FastLog != auto && f.options.FastLog != off:
-		return loadgen.Job{}, misuse("-fast-start %q is neither auto nor off", f.options.FastLog)
+		return loadgen.Job{}, commands.Misuse("-fast-start %q is neither auto nor off", f.options.FastLog)
 	case f.options.PerSec < 0 || f.options.LoginsAt < 1 || f.options.LoginFor <= 0 ||
 		f.options.Sampled < 1:
-		return loadgen.Job{}, misuse("-ramp must not be negative; -logins-at-once, -login-timeout " +
-			"and -sampled must be above 0")
+		return loadgen.Job{}, commands.Misuse("-ramp must not be negative; -logins-at-once, " +
+			"-login-timeout and -sampled must be above 0")
 	}
 	if n := w.Clients(); n > clientsMax {
-		return loadgen.Job{}, misuse("the workload has %d clients, more than %d", n, clientsMax)
+		return loadgen.Job{}, commands.Misuse("the workload has %d clients, more than %d", n, clientsMax)
 	}
 	o := f.options
 	o.Ahead = f.ahead << 20

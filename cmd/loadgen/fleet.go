@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
 	"derpd/loadgen/engine"
 	"derpd/loadgen/fleet"
@@ -86,8 +87,8 @@ func (f *jobFlags) shape(clients int) (s shape, err error) {
 	case s.parts == 0:
 		return s, fmt.Errorf("%s, which leaves none for clients: raise it (ulimit -n)", s.why)
 	case f.processes > 0 && f.processes < s.parts:
-		return s, misuse("-processes %d cannot hold %d clients with %d open files each: at least "+
-			"%d can", f.processes, clients, limit, s.parts)
+		return s, commands.Misuse("-processes %d cannot hold %d clients with %d open files each: at "+
+			"least %d can", f.processes, clients, limit, s.parts)
 	case f.processes > 0:
 		s.parts, s.why = f.processes, "-processes says so"
 	case s.parts == 1 && n == 1:

@@ -78,7 +78,7 @@ func (o *planOptions) plan(ctx context.Context, c *console, args []string) error
 		p.Gauge = host.Gauge{PIDs: pids}
 	}
 	if !o.quiet {
-		p.Say = func(format string, args ...any) { fmt.Fprintf(c.errs, format+"\n", args...) }
+		p.Say = func(format string, args ...any) { fmt.Fprintf(c.Errs, format+"\n", args...) }
 	}
 	result, err := p.Run(ctx)
 	if err != nil {

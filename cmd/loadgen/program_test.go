@@ -14,8 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/report"
 )
+
+const exitMisuse = commands.ExitMisuse
 
 // asMain makes the test binary the program: tests run it as a process of its own, and it starts
 // itself as its workers.
@@ -241,28 +244,28 @@ func TestMistakes(t *testing.T) {
 		code int
 		says string
 	}{
-		{"", exitUsage, "loadgen run"},
-		{"walk", exitUsage, `no command "walk"`},
-		{"run", exitUsage, "name the relay"},
-		{"run here", exitUsage, `"here" is no host:port`},
-		{"run 127.0.0.1:0", exitUsage, `"0" is no port`},
-		{"run 192.0.2.1:443", exitUsage, "-allow-target 192.0.2.1"},
-		{"run -allow-target x 127.0.0.1:9", exitUsage, `"x" is neither`},
-		{"run -workload dance 127.0.0.1:9", exitUsage, "no workload is named \"dance\""},
-		{"run -rate fast 127.0.0.1:9", exitUsage, `"fast" is no rate`},
-		{"run -rate 0,5 127.0.0.1:9", exitUsage, "make two runs"},
-		{"run -for 2h 127.0.0.1:9", exitUsage, "at most 1h0m0s"},
-		{"run -clients 2000000 127.0.0.1:9", exitUsage, "more than 1000000"},
-		{"run -active 2 127.0.0.1:9", exitUsage, "share of 2"},
-		{"run -busy maybe 127.0.0.1:9", exitUsage, "-busy"},
+		{"", exitMisuse, "loadgen run"},
+		{"walk", exitMisuse, `no command "walk"`},
+		{"run", exitMisuse, "name the relay"},
+		{"run here", exitMisuse, `"here" is no host:port`},
+		{"run 127.0.0.1:0", exitMisuse, `"0" is no port`},
+		{"run 192.0.2.1:443", exitMisuse, "-allow-target 192.0.2.1"},
+		{"run -allow-target x 127.0.0.1:9", exitMisuse, `"x" is neither`},
+		{"run -workload dance 127.0.0.1:9", exitMisuse, "no workload is named \"dance\""},
+		{"run -rate fast 127.0.0.1:9", exitMisuse, `"fast" is no rate`},
+		{"run -rate 0,5 127.0.0.1:9", exitMisuse, "make two runs"},
+		{"run -for 2h 127.0.0.1:9", exitMisuse, "at most 1h0m0s"},
+		{"run -clients 2000000 127.0.0.1:9", exitMisuse, "more than 1000000"},
+		{"run -active 2 127.0.0.1:9", exitMisuse, "share of 2"},
+		{"run -busy maybe 127.0.0.1:9", exitMisuse, "-busy"},
 		{"run -arrival never -burst 2 -quiet 127.0.0.1:9", report.ExitNotMade, `arrival kind is "never"`},
-		{"run -relay-pid me 127.0.0.1:9", exitUsage, `-relay-pid "me"`},
-		{"run -clients 50000 -processes 1 127.0.0.1:9", exitUsage, "at least"},
+		{"run -relay-pid me 127.0.0.1:9", exitMisuse, `-relay-pid "me"`},
+		{"run -clients 50000 -processes 1 127.0.0.1:9", exitMisuse, "at least"},
 		{"run -launch /nowhere/derpd", report.ExitNotMade, "/nowhere/derpd"},
-		{"run -launch x 127.0.0.1:9", exitUsage, "there are no addresses"},
+		{"run -launch x 127.0.0.1:9", exitMisuse, "there are no addresses"},
 		{"run -quiet -clients 20 127.0.0.1:1", report.ExitNotMade, "refused"},
 		{"run -quiet nowhere.invalid:443", report.ExitNotMade, "nowhere.invalid"},
-		{"merge " + damaged, exitUsage, "at least two"},
+		{"merge " + damaged, exitMisuse, "at least two"},
 		{"show " + damaged, report.ExitNotMade, "damaged.json"},
 		{"plan -budget 1s 127.0.0.1:1", report.ExitNotMade, "budget"},
 	} {
@@ -325,7 +328,7 @@ func TestPlan(t *testing.T) {
 	mistaken.ends(t, report.ExitNotMade)
 	mistaken.says(t, "promises nothing")
 	both := start(t, "run", "-launch", relay(t), "-plan", out, "-rate", "5")
-	both.ends(t, exitUsage)
+	both.ends(t, exitMisuse)
 	both.says(t, "-rate: what is run with -plan")
 }
 

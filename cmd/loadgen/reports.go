@@ -7,6 +7,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen/report"
 	"derpd/loadgen/workloads"
 )
@@ -17,7 +18,7 @@ func mergeFlags(fs *flag.FlagSet) func(context.Context, *console, []string) erro
 	fs.StringVar(&o.html, "html", "", "`file` to write the report to, as a page")
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) < 2 {
-			return misuse("name at least two reports to add up")
+			return commands.Misuse("name at least two reports to add up")
 		}
 		var all []*report.Report
 		for _, path := range args {
@@ -40,7 +41,7 @@ func showFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error
 	fs.StringVar(&o.html, "html", "", "`file` to write the report to, as a page")
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) != 1 {
-			return misuse("name one report")
+			return commands.Misuse("name one report")
 		}
 		r, err := report.Read(args[0])
 		if err != nil {
@@ -53,9 +54,9 @@ func showFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error
 func workloadsFlags(*flag.FlagSet) func(context.Context, *console, []string) error {
 	return func(_ context.Context, c *console, args []string) error {
 		if len(args) > 0 {
-			return misuse("%q: workloads takes no arguments", args[0])
+			return commands.Misuse("%q: workloads takes no arguments", args[0])
 		}
-		return printWorkloads(c.out)
+		return printWorkloads(c.Out)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 	"derpd/loadgen/plan"
@@ -79,7 +80,7 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 			}
 		})
 		if o.plan != "" && chosen != "" {
-			return misuse("-%s: what is run with -plan is the plan's workload", chosen)
+			return commands.Misuse("-%s: what is run with -plan is the plan's workload", chosen)
 		}
 		return o.run(ctx, c, args)
 	}
@@ -94,23 +95,23 @@ func (o *runOptions) steps() ([]loadgen.Step, error) {
 	if !o.set {
 		named, err := workloads.Find(o.workload)
 		if err != nil {
-			return nil, usageError{err}
+			return nil, commands.Misused(err)
 		}
 		o.rates = rates{named.Rate}
 	}
 	switch {
 	case o.duration <= 0 || o.duration > runMax || o.warm < 0 || o.drain < 0:
-		return nil, misuse("-for %v, -warm %v, -drain %v: measure more than 0 and at most %v, and "+
-			"let nothing be negative", o.duration, o.warm, o.drain, runMax)
+		return nil, commands.Misuse("-for %v, -warm %v, -drain %v: measure more than 0 and at most %v, "+
+			"and let nothing be negative", o.duration, o.warm, o.drain, runMax)
 	case len(o.rates) > stepsMax:
-		return nil, misuse("-rate has %d rates, more than %d", len(o.rates), stepsMax)
+		return nil, commands.Misuse("-rate has %d rates, more than %d", len(o.rates), stepsMax)
 	}
 	full := o.rates[0] == 0
 	var all []loadgen.Step
 	for _, r := range o.rates {
 		if (r == 0) != full {
-			return nil, misuse("-rate %v: full speed (0) is another workload than a rate; make two runs",
-				&o.rates)
+			return nil, commands.Misuse("-rate %v: full speed (0) is another workload than a rate; "+
+				"make two runs", &o.rates)
 		}
 		all = append(all, loadgen.Step{Rate: r, Warm: o.warm, Window: o.duration, Drain: o.drain,
 			Ask: o.ask})
@@ -186,7 +187,7 @@ func (o *runOptions) planned() (*plan.Result, error) {
 		return nil, nil
 	}
 	if !(o.share > 0) {
-		return nil, misuse("-share %v: run a part above 0 of the planned load", o.share)
+		return nil, commands.Misuse("-share %v: run a part above 0 of the planned load", o.share)
 	}
 	r, err := report.Read(o.plan)
 	if err != nil {
@@ -219,7 +220,7 @@ func keep(r *report.Report, p *plan.Result) {
 func newReport(kind report.Kind, c *console, job loadgen.Job) *report.Report {
 	name, _ := os.Hostname() // without one the report names no machine
 	r := &report.Report{Host: name, Kind: kind, Time: time.Now(),
-		Command: "loadgen " + strings.Join(c.args, " "),
+		Command: "loadgen " + strings.Join(c.Args, " "),
 		Version: version(), Job: job}
 	if m, err := host.ReadMachine(); err == nil {
 		r.Machine = m
@@ -279,7 +280,7 @@ func (o *runOptions) watch(ctx context.Context, c *console, f loadgen.Fleet) (st
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var done sync.WaitGroup
-	done.Go(func() { view.Watch(ctx, c.errs, terminal(c.errs) != nil, f.Progress) })
+	done.Go(func() { view.Watch(ctx, c.Errs, terminal(c.Errs) != nil, f.Progress) })
 	return func() {
 		cancel()
 		done.Wait()
@@ -298,20 +299,20 @@ func terminal(w io.Writer) *view.Terminal {
 // deliver judges a report, prints it and writes the files that were asked for.
 func (o *runOptions) deliver(c *console, r *report.Report, more ...report.Section) error {
 	report.Judge(r)
-	if err := report.Text(c.out, r, more...); err != nil {
+	if err := report.Text(c.Out, r, more...); err != nil {
 		return err
 	}
 	code := r.ExitCode()
 	if o.out != "" {
 		if err := report.Write(o.out, r); err != nil {
-			fmt.Fprintln(c.errs, "loadgen:", err)
+			fmt.Fprintln(c.Errs, "loadgen:", err)
 			code = max(code, report.ExitFailed)
 		}
 	}
 	if o.html != "" {
 		err := report.WriteFile(o.html, func(w io.Writer) error { return report.HTML(w, r, more...) })
 		if err != nil {
-			fmt.Fprintln(c.errs, "loadgen:", err)
+			fmt.Fprintln(c.Errs, "loadgen:", err)
 			code = max(code, report.ExitFailed)
 		}
 	}
@@ -328,7 +329,7 @@ func (o *runOptions) describe(c *console, job *loadgen.Job, steps []loadgen.Step
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.out, "workload %s: %d clients, %d of them silent\n", w.Name, w.Clients(), w.Idle)
+	fmt.Fprintf(c.Out, "workload %s: %d clients, %d of them silent\n", w.Name, w.Clients(), w.Idle)
 	for i := range w.Groups {
 		g := &w.Groups[i]
 		rate := "as fast as TCP takes them"
@@ -336,22 +337,22 @@ func (o *runOptions) describe(c *console, job *loadgen.Job, steps []loadgen.Step
 			rate = fmt.Sprintf("%.0f packets/s in the first step, %s", g.PerSecond(&steps[0]),
 				g.Arrival.Kind)
 		}
-		fmt.Fprintf(c.out, "  %s: %d senders, %d receivers, packets of %.0f bytes on average, %d a "+
+		fmt.Fprintf(c.Out, "  %s: %d senders, %d receivers, packets of %.0f bytes on average, %d a "+
 			"write, %s\n", g.Name, g.Senders, g.Receivers, loadgen.MeanBytes(g.Sizes),
 			g.FramesPerWrite, rate)
 	}
 	if o.launch != "" {
-		fmt.Fprintf(c.out, "relays to start: %d of %s %s\n", o.nodes, o.launch, o.launchArgs)
+		fmt.Fprintf(c.Out, "relays to start: %d of %s %s\n", o.nodes, o.launch, o.launchArgs)
 	}
 	for _, t := range job.Targets {
-		fmt.Fprintf(c.out, "relay %v: host %q, plain %t, metrics %s, process %s\n", t.Addr, t.Host,
+		fmt.Fprintf(c.Out, "relay %v: host %q, plain %t, metrics %s, process %s\n", t.Addr, t.Host,
 			t.Plain, orNone(t.Varz), orNone(fmt.Sprint(t.PID)))
 	}
 	if shape.why != "" {
-		fmt.Fprintf(c.out, "%s in %d processes: %s\n", shape.engine, shape.parts, shape.why)
+		fmt.Fprintf(c.Out, "%s in %d processes: %s\n", shape.engine, shape.parts, shape.why)
 	}
 	for i, s := range steps {
-		fmt.Fprintf(c.out, "step %d: %.0f packets/s for %v after %v, at most %v to drain, polling "+
+		fmt.Fprintf(c.Out, "step %d: %.0f packets/s for %v after %v, at most %v to drain, polling "+
 			"busily: %t\n", i+1, s.Rate, s.Window, s.Warm, s.Drain, s.Busy)
 	}
 	return nil

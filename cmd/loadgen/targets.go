@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 	"derpd/loadgen/launch"
@@ -44,14 +45,14 @@ func (f *targetFlags) targets(ctx context.Context, args []string) (all []loadgen
 	stop func(), err error) {
 	switch {
 	case f.launch == "" && len(args) == 0:
-		return nil, nil, misuse("name the relay, host:port, or one to start with -launch")
+		return nil, nil, commands.Misuse("name the relay, host:port, or one to start with -launch")
 	case f.launch == "":
 		all, err = f.resolve(ctx, args)
 		return all, func() {}, err
 	case len(args) > 0:
-		return nil, nil, misuse("%q: with -launch there are no addresses", args[0])
+		return nil, nil, commands.Misuse("%q: with -launch there are no addresses", args[0])
 	case f.nodes < 1:
-		return nil, nil, misuse("-nodes %d: at least one relay must run", f.nodes)
+		return nil, nil, commands.Misuse("-nodes %d: at least one relay must run", f.nodes)
 	}
 	f.region, err = launch.Start(ctx, launch.Options{Path: f.launch, Nodes: f.nodes, Plain: f.plain,
 		Args: strings.Fields(f.launchArgs), CPU: f.cpu, STUN: true})
@@ -80,7 +81,7 @@ func (f *targetFlags) resolve(ctx context.Context, args []string) ([]loadgen.Tar
 	for _, arg := range args {
 		name, port, err := net.SplitHostPort(arg)
 		if err != nil {
-			return nil, misuse("%q is no host:port of a relay", arg)
+			return nil, commands.Misuse("%q is no host:port of a relay", arg)
 		}
 		addr, err := lookUp(ctx, name, port)
 		if err != nil {
@@ -107,7 +108,7 @@ func (f *targetFlags) resolve(ctx context.Context, args []string) ([]loadgen.Tar
 func lookUp(ctx context.Context, name, port string) (netip.AddrPort, error) {
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return netip.AddrPort{}, misuse("%q is no port of a relay: give 1 to 65535", port)
+		return netip.AddrPort{}, commands.Misuse("%q is no port of a relay: give 1 to 65535", port)
 	}
 	if a, err := netip.ParseAddr(name); err == nil {
 		return netip.AddrPortFrom(a.Unmap(), uint16(n)), nil
@@ -127,7 +128,7 @@ func parsePrefixes(s string) (all []netip.Prefix, err error) {
 		if err != nil {
 			a, err2 := netip.ParseAddr(part)
 			if err2 != nil {
-				return nil, misuse("-allow-target %q is neither an address nor a prefix", part)
+				return nil, commands.Misuse("-allow-target %q is neither an address nor a prefix", part)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
@@ -150,8 +151,8 @@ func mayLoad(a netip.Addr, allowed []netip.Prefix) error {
 	if inNamespace() && (a.IsPrivate() || a.IsLinkLocalUnicast()) {
 		return nil
 	}
-	return misuse("%v is not on this machine: if the relay there is yours to load, say so with "+
-		"-allow-target %v", a, a)
+	return commands.Misuse("%v is not on this machine: if the relay there is yours to load, say so "+
+		"with -allow-target %v", a, a)
 }
 
 // inNamespace tells whether this process has another network namespace than the machine's first
@@ -200,7 +201,7 @@ func (f *targetFlags) process(t *loadgen.Target) (int, error) {
 	}
 	pid, err := strconv.Atoi(f.pid)
 	if err != nil || pid <= 0 {
-		return 0, misuse("-relay-pid %q is neither a process number nor auto or off", f.pid)
+		return 0, commands.Misuse("-relay-pid %q is neither a process number nor auto or off", f.pid)
 	}
 	return pid, nil
 }

@@ -118,23 +118,33 @@ func buffered(f *os.File, render func(io.Writer) error) error {
 // Read reads a report that Write wrote, here or on another machine. The error is a sentence with
 // the path: it cannot be opened, it is damaged, or it is of another format.
 func Read(path string) (*Report, error) {
+	var r *Report
+	err := ReadFile(path, reportBytesMax, func(b []byte) (err error) {
+		r, err = Decode(b)
+		return err
+	})
+	return r, err
+}
+
+// ReadFile hands what is in a report's file to decode, unless that is more than bytesMax. The error
+// is a sentence with the path.
+func ReadFile(path string, bytesMax int64, decode func([]byte) error) error {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the report %s: %w", path, reason(err))
+		return fmt.Errorf("cannot read the report %s: %w", path, reason(err))
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, reportBytesMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the report %s: %w", path, reason(err))
+	b, err := io.ReadAll(io.LimitReader(f, bytesMax+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("cannot read the report %s: %w", path, reason(err))
+	case int64(len(b)) > bytesMax:
+		return fmt.Errorf("%s is no report: it has more than %d MiB", path, bytesMax>>20)
 	}
-	if len(b) > reportBytesMax {
-		return nil, fmt.Errorf("%s is no report: it has more than %d MiB", path, reportBytesMax>>20)
+	if err := decode(b); err != nil {
+		return fmt.Errorf("cannot use the report %s: %w", path, err)
 	}
-	r, err := Decode(b)
-	if err != nil {
-		return nil, fmt.Errorf("cannot use the report %s: %w", path, err)
-	}
-	return r, nil
+	return nil
 }
 
 // Decode is Read of bytes.
