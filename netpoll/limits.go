@@ -48,7 +48,7 @@ const (
 	// timeoutMax bounds SetTimeout, so that ticks can be compared modulo 2^32 (6.8 years).
 	timeoutMax = 365 * 24 * time.Hour
 
-	// connsPerPage is how many slots the table grows by: 28 KiB, quick to clear, and small
+	// connsPerPage is how many slots the table grows by: 32 KiB, quick to clear, and small
 	// beside what as many connections cost the kernel.
 	connsPerPage = 1 << pageBits
 	pageBits     = 10
@@ -56,6 +56,17 @@ const (
 	// wheelSlots times TimerTick (205 s) lies beyond the keep-alives and idle times that
 	// are usual, so that hardly any timer is looked at before it is due.
 	wheelSlots = 1 << 12
+)
+
+const (
+	// standingLong is for how many milliseconds more has to wait behind each receive of a connection
+	// before its buffer is kept from growing: longer than what a burst leaves, shorter than a user
+	// notices. standingOver is for how many of them this must not have happened until it may grow
+	// again: a loop at its limit does catch up now and then.
+	standingLong = 10
+	standingOver = 1000
+	// sockReceiveBufferLock is SOCK_RCVBUF_LOCK of Linux, for SO_BUF_LOCK.
+	sockReceiveBufferLock = 2
 )
 
 // unsentBytesMax is how much the kernel takes of a connection beyond what TCP may send at

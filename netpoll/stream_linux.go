@@ -56,6 +56,9 @@ func (l *Epoll) receive(slot int32, c *conn, broken bool) {
 	switch {
 	case errno == 0 && n > 0:
 		l.stats.ReceiveBytes += uint64(n)
+		if change := c.standing.received(n == len(room), l.now); change != bufferStays {
+			keepReceiveBuffer(c.fd, change == bufferKept)
+		}
 		l.received = min(l.received+(n+arenaAlignBytes-1)&^(arenaAlignBytes-1), len(l.arena))
 		l.handler.Received(MakeHandle(l.id, int(slot), c.generation), room[:n:n])
 	case errno == 0:

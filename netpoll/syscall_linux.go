@@ -126,6 +126,16 @@ func socketError(fd int32) unix.Errno {
 	return unix.Errno(value)
 }
 
+// keepReceiveBuffer has the kernel leave the receive buffer of a socket at its size, or not any
+// more (SO_BUF_LOCK, Linux 5.15; before it the buffer grows).
+func keepReceiveBuffer(fd int32, keep bool) {
+	value := 0
+	if keep {
+		value = sockReceiveBufferLock
+	}
+	_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BUF_LOCK, value)
+}
+
 // unacknowledged returns how many bytes of a TCP connection the peer's kernel has not taken
 // (SIOCOUTQ, tcp(7)).
 func unacknowledged(fd int32) int {

@@ -19,6 +19,7 @@ type uconn struct {
 	send         int32  // 1 + index in URing.sends; 0: nothing under way
 	writeTimeout uint32 // milliseconds; 0: none
 	receiveMax   uint32 // bytes in one Received; 0: the loop's share
+	standing     standing
 	state        connState
 	hold         hold
 	ops          uint8 // completions still to come

@@ -400,6 +400,9 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 	case kind == kindConnect:
 		l.connected(b, slot, c, cqe.Res)
 	case kind == kindReceive:
+		if cqe.Res > 0 {
+			l.queueSeen(slot, c, cqe.Flags&uring.CQENonEmpty != 0)
+		}
 		l.received(slot, c, bytes, cqe.Res, last)
 	case kind == kindSend:
 		l.sent(slot, c, cqe.Res)

@@ -1,6 +1,8 @@
 package netpoll
 
 import (
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -124,6 +126,25 @@ func (l *URing) received(slot int32, c *uconn, b []byte, res int32, last bool) {
 	if last {
 		l.wantReceive(slot, c)
 	}
+}
+
+// bufferLocks are the values of SO_BUF_LOCK (Linux 5.15): the kernel sizes both buffers, or only
+// that of sends.
+var bufferLocks = [2]int32{0, sockReceiveBufferLock}
+
+// queueSeen keeps the receive buffer from growing where the queue stands.
+func (l *URing) queueSeen(slot int32, c *uconn, more bool) {
+	change := c.standing.received(more, l.now)
+	if change == bufferStays {
+		return
+	}
+	value := &bufferLocks[0]
+	if change == bufferKept {
+		value = &bufferLocks[1]
+	}
+	b, file := l.bank(slot)
+	l.room(b).SetOption(file, unix.SOL_SOCKET, unix.SO_BUF_LOCK,
+		unsafe.Slice((*byte)(unsafe.Pointer(value)), unsafe.Sizeof(*value)), kindNone)
 }
 
 // watched ends a connection that was reset while nothing was received from it, and has one that

@@ -82,6 +82,7 @@ const (
 const (
 	CQEBuffer     = 1 << 0 // a provided buffer was used; its number is in the upper half
 	CQEMore       = 1 << 1 // the request goes on: more completions will come
+	CQENonEmpty   = 1 << 2 // more waits in the socket that was received from
 	CQEBufferMore = 1 << 4 // the kernel will go on filling this buffer
 	cqeBufShift   = 16
 )
