@@ -61,7 +61,7 @@ type GroupResult struct {
 // Unexplained may be below zero: the relay counted drops of somebody else's packets.
 type Books struct {
 	Due         uint64 `json:"due"`
-	NotAccepted uint64 `json:"not_accepted"` // TCP held the sender back until the step ended
+	NotAccepted uint64 `json:"not_accepted"` // TCP held it back for too long, or to the end
 	Sent        uint64 `json:"sent"`
 	Delivered   uint64 `json:"delivered"`
 	// InFlight packets had not come when the drain ended, and can still: their receiver does not

@@ -39,6 +39,11 @@ type Group struct {
 	// and this long has passed. What is due meanwhile waits, so that the rate may not be reached.
 	Apart time.Duration `json:"apart_ns,omitempty"`
 
+	// Patience, if above 0, is how old a packet may be that TCP has held back: an older one is dropped
+	// by its sender, as Tailscale's client drops what would wait behind too many others. If 0 a packet
+	// waits until it can be sent or the step ends.
+	Patience time.Duration `json:"patience_ns,omitempty"`
+
 	Sizes          []Size `json:"sizes"`            // payload bytes and their weights
 	FramesPerWrite int    `json:"frames_per_write"` // in one TLS record and one write; at least 1
 

@@ -85,10 +85,12 @@ func overload(z size, plain bool, frames int) runner.Scenario {
 		Plain: plain,
 		Text: fmt.Sprintf("%d pairs, packets of %d bytes, %d a write, over %s, the relay held to "+
 			"%.0f %% of a processor: what is delivered at the best rate of a search (knee), at that rate "+
-			"for longer (1x), and when 2, 5 and 10 times of what that was is due", bulkPairs, bulkBytes,
-			frames, text, 100*throttledShare),
+			"for longer (1x), and when 2, 5 and 10 times of what that was is due; a sender drops what TCP "+
+			"has held back for %v", bulkPairs, bulkBytes, frames, text, 100*throttledShare, patience),
 		Play: func(ctx context.Context, s *runner.Session) error {
-			if _, err := s.Ramp(ctx, bulkPairsOf(frames, 1)); err != nil {
+			pairs := bulkPairsOf(frames, 1)
+			pairs.Groups[0].Patience = patience
+			if _, err := s.Ramp(ctx, pairs); err != nil {
 				return err
 			}
 			share := throttledShare

@@ -26,6 +26,9 @@ const (
 	// throttledShare is the part of a processor that relays have under overload, so that ten times
 	// what they take can be offered.
 	throttledShare = 0.1
+	// patience is how long a sender under overload keeps what TCP holds back: WireGuard's peers would
+	// have sent a packet anew after that, and Tailscale's client keeps only some tens of them.
+	patience = 100 * time.Millisecond
 	// bulkPairs, bulkBytes: as derper and others have been measured.
 	bulkPairs = 10
 	bulkBytes = 1400

@@ -32,6 +32,7 @@ type runOptions struct {
 	drain    time.Duration
 	limit    time.Duration
 	arrival  loadgen.Arrival
+	patience time.Duration
 	kind     string
 	ask      bool
 	dry      bool
@@ -63,6 +64,8 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
 	fs.DurationVar(&o.arrival.On, "on", 0, "mean `time` on, for on-off")
 	fs.DurationVar(&o.arrival.Off, "off", 0, "mean `time` off, for on-off")
+	fs.DurationVar(&o.patience, "patience", 0, "`time` that TCP may hold a packet back before its "+
+		"sender drops it; 0: as long as it takes")
 	fs.StringVar(&o.plan, "plan", "", "`report` of a plan: run its workload instead, at -share of "+
 		"the planned load, and fail if the planned p99 is not kept")
 	fs.Float64Var(&o.share, "share", 0.8, "`part` of the planned load, with -plan")
@@ -147,6 +150,9 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 		for i := range job.Workload.Groups {
 			job.Workload.Groups[i].Arrival = o.arrival
 		}
+	}
+	for i := range job.Workload.Groups {
+		job.Workload.Groups[i].Patience = o.patience
 	}
 	if _, err := o.shape(w.Clients()); err != nil {
 		return err

@@ -106,6 +106,8 @@ func checkGroup(g *loadgen.Group) error {
 		return wrong("share %v, rate %v: neither may be negative", g.Share, g.Rate)
 	case g.Apart < 0:
 		return wrong("packets %v apart: that may not be negative", g.Apart)
+	case g.Patience < 0:
+		return wrong("a patience of %v: that may not be negative", g.Patience)
 	case g.Share > 0 && g.Rate > 0:
 		return wrong("share %v and rate %v: one of them must be 0", g.Share, g.Rate)
 	case len(g.Sizes) == 0:

@@ -97,6 +97,7 @@ func TestLayoutRefuses(t *testing.T) {
 		"65 frames a write":        jobWith(1, 0, group(func(g *loadgen.Group) { g.FramesPerWrite = 65 })),
 		"one of them must be 0":    jobWith(1, 0, group(func(g *loadgen.Group) { g.Rate = 1 })),
 		"neither may be negative":  jobWith(1, 0, group(func(g *loadgen.Group) { g.Share = -1 })),
+		"a patience of -1ns":       jobWith(1, 0, group(func(g *loadgen.Group) { g.Patience = -1 })),
 		"no packet sizes":          jobWith(1, 0, group(func(g *loadgen.Group) { g.Sizes = nil })),
 		"packets of 31 bytes":      jobWith(1, 0, group(func(g *loadgen.Group) { g.Sizes[0].Bytes = 31 })),
 		"need 2 source addresses":  remote,

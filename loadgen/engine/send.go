@@ -3,6 +3,7 @@ package engine
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"derpd/loadgen"
@@ -156,7 +157,7 @@ func (l *loop) push(s *sender, now int64) {
 				l.flushControl(s.c)
 				continue
 			}
-			st, due := s.earliest(l.run, now)
+			st, due := l.timely(s, now)
 			if st == nil || l.run.settled {
 				return // the step has no more for it
 			}
@@ -190,6 +191,30 @@ func (l *loop) push(s *sender, now int64) {
 	}
 	s.due = now
 	l.later(s)
+}
+
+// impatient tells whether a sender drops what TCP holds back.
+func (l *loop) impatient(s *sender) bool {
+	return slices.ContainsFunc(s.streams, func(st stream) bool {
+		return l.e.job.Workload.Groups[st.group].Patience > 0
+	})
+}
+
+// timely is earliest, after what TCP has held back for longer than its group's patience was
+// dropped.
+func (l *loop) timely(s *sender, now int64) (st *stream, due int64) {
+	for {
+		st, due = s.earliest(l.run, now)
+		if st == nil || st.full || due >= s.heldTo { // whatever it waits for, it is not TCP
+			return st, due
+		}
+		g := &l.e.job.Workload.Groups[st.group]
+		if g.Patience == 0 || now-due <= int64(g.Patience) {
+			return st, due
+		}
+		l.notAccepted(st, due, uint64(g.FramesPerWrite))
+		st.source.Advance()
+	}
 }
 
 // keptApart lets a write wait, if its group wants packets apart, until the one before has arrived.

@@ -134,6 +134,9 @@ func (l *loop) sealAhead(all []*sender, r *run) {
 	share := int(l.e.opt.Ahead) / len(l.e.loops) / len(all) / 2 // two batches
 	for _, s := range all {
 		s.room = min(max(share, batchBytesMin), batchBytesMax)
+		if l.impatient(s) { // what is sealed cannot be dropped
+			s.room = batchBytesMin
+		}
 	}
 	for _, s := range all {
 		for l.fill(s, r.start, sealsPerTurn) {

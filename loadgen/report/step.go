@@ -167,7 +167,7 @@ func booksTable(b *loadgen.Books) Table {
 	t := Table{Head: []string{"books of the whole step", "packets"}}
 	line := func(name, n string) { t.Rows = append(t.Rows, []string{name, n}) }
 	line("  due", units.Count(b.Due))
-	line("− held back by TCP until the end", units.Count(b.NotAccepted))
+	line("− held back by TCP, never sent", units.Count(b.NotAccepted))
 	if missing := unbalanced(b); missing != 0 {
 		line("− in nobody's books", units.Count(missing))
 	}
