@@ -91,7 +91,7 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 
 // ofWorkload are the flags that say what a plan says too.
 var ofWorkload = []string{"workload", "clients", "active", "pairs", "size", "frames", "rate",
-	"arrival", "stun-port"}
+	"arrival", "patience", "stun-port"}
 
 // steps are what the flags ask for, checked.
 func (o *runOptions) steps() ([]loadgen.Step, error) {
