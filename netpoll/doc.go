@@ -95,6 +95,10 @@
 // only when the turn is over: nearly always it takes them at once. Should it not, the next Send
 // is false, as with epoll. After Close a copied send goes on; Closed is told when it is through.
 //
+// A copied send is quiet: it completes only if the kernel has not taken all at once, and is then
+// followed by one for the rest, which waits for room. So one call submits a turn's sends and waits
+// for whatever is next, and nothing wakes it but what wants a turn.
+//
 // A reset of a connection that has had its FIN is told by the next Send, not before.
 //
 // # Files

@@ -209,8 +209,8 @@ func (l *Epoll) sleep(timeout time.Duration) {
 		return
 	}
 	l.stats.Sleeps++
-	if l.brief && (timeout < 0 || timeout > briefMax) {
-		timeout = briefMax
+	if l.brief && (timeout < 0 || timeout > briefLimit) {
+		timeout = briefLimit
 	}
 	l.next, l.ready = 0, pollFor(l.epoll, l.events, timeout, l.brief)
 	l.brief = l.ready > 0 && (l.brief || monotonic()-l.now < int64(briefMax))

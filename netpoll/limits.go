@@ -95,10 +95,13 @@ const (
 	// 50 µs are as long as what a loop waits for.
 	timerSlack = time.Microsecond
 
-	// briefMax is the longest sleep that keeps the processor of Go's scheduler. After a longer one
-	// it is given up: the runtime would soon interrupt the sleep by a signal to ask for it. It is
-	// also how long a sleep may overlook an event when a peer holds up a send of the turn before.
-	briefMax = time.Millisecond
+	// briefMax is how long a sleep was for the next one to be expected brief too: such a one keeps
+	// the processor of Go's scheduler. Should it become longer, the runtime interrupts it by a
+	// signal when it wants the processor, and after 10 ms in any case; and briefLimit ends it. That
+	// is no shorter, since a timer that is the next of all costs 2 µs to set and to take back (it
+	// is written to the processor's own, which a hypervisor intercepts).
+	briefMax   = time.Millisecond
+	briefLimit = 20 * time.Millisecond
 )
 
 // Of loops on io_uring.

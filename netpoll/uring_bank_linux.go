@@ -16,7 +16,6 @@ type bank struct {
 	used    int32   // files ever used
 	free    int32   // 1 + the slot freed last, linked by uconn.link; 0: none
 	expects bool    // a request that completes at once has not been submitted
-	silent  int     // of these, copied sends: what they come to needs no turn
 	closing bool    // nor has one that closes a file
 	rearm   []int32 // slots that want to receive again
 	starved []int32 // slots that found no buffer, the longest waiting first
@@ -55,7 +54,7 @@ func (b *bank) wait(w uring.Wait) {
 
 func (b *bank) submitted() {
 	if b.ring.Pending() == 0 {
-		b.expects, b.silent, b.closing = false, 0, false
+		b.expects, b.closing = false, false
 		clear(b.pins)
 		b.pins = b.pins[:0]
 	}

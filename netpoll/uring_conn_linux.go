@@ -76,6 +76,7 @@ func (l *URing) end(slot int32, c *uconn, reason why) {
 		delete(l.held, slot)
 	}
 	b, file := l.bank(slot)
+	l.loud(slot, c)
 	if c.flags&receiving != 0 {
 		l.cancelReceive(slot, c)
 	}
@@ -99,6 +100,14 @@ func (l *URing) end(slot int32, c *uconn, reason why) {
 	b.closing = true
 	c.link = int32(reason)
 	if c.ops == 0 {
+		l.ended = append(l.ended, slot)
+	}
+}
+
+// endWhenDone has the end of a connection told if the kernel is done with it.
+func (l *URing) endWhenDone(slot int32, c *uconn) {
+	if c.ops == 0 {
+		l.wheel.stop(slot*timersPerConn + timerWrite)
 		l.ended = append(l.ended, slot)
 	}
 }

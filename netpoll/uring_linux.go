@@ -210,11 +210,12 @@ func (l *URing) wait() {
 		if rest := l.pace.rest(began, l.now); gather && rest >= gatherLeast {
 			gather = false
 			l.gather(rest, timeout)
-		} else if l.merges() || !l.submit(false) {
+		} else if len(l.banks) == 1 || !l.submit(false) {
+			// One call submits and then waits: what is submitted completes only if it wants a turn.
 			l.sleep(timeout)
 		}
 		l.settle()
-		if l.ready() {
+		if l.ready() || len(l.ended) > 0 {
 			break
 		}
 	}
@@ -250,20 +251,12 @@ func (l *URing) gather(d, timeout time.Duration) {
 	if timeout >= 0 {
 		d = min(d, timeout)
 	}
-	main.wait(uring.Wait{Completions: main.silent + l.pace.enough, Timeout: d, Brief: true})
+	main.wait(uring.Wait{Completions: l.pace.enough, Timeout: d, Brief: true})
 	for _, b := range others {
 		if b.ring.Waiting() {
 			b.submit()
 		}
 	}
-}
-
-// merges tells whether one call may submit and then wait for what is next. It has to tell the
-// completions of sends from others, which it does by their number. A send that its peer holds up
-// makes the number wrong, and then the call overlooks one completion until the sleep is over: so
-// it has to be a brief one.
-func (l *URing) merges() bool {
-	return len(l.banks) == 1 && l.brief
 }
 
 // sleep blocks until something completes, a timer is due or somebody wakes the loop.
@@ -279,11 +272,10 @@ func (l *URing) sleep(timeout time.Duration) {
 	}
 	if quiet {
 		l.stats.Sleeps++
-		w := uring.Wait{Completions: 1 + main.silent, Timeout: timeout, Brief: l.brief}
-		if (l.brief || main.silent > 0) && (timeout < 0 || timeout > briefMax) {
-			w.Timeout = briefMax
+		if l.brief && (timeout < 0 || timeout > briefLimit) {
+			timeout = briefLimit
 		}
-		main.wait(w)
+		main.wait(uring.Wait{Completions: 1, Timeout: timeout, Brief: l.brief})
 		l.brief = main.ring.Ready() && (l.brief || monotonic()-l.now < int64(briefMax))
 	}
 	for _, b := range others {
@@ -393,10 +385,7 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 		if kind == kindSend && c.send != 0 && cqe.Res > 0 {
 			l.sends[c.send-1].taken += int(cqe.Res)
 		}
-		if c.ops == 0 {
-			l.wheel.stop(slot*timersPerConn + timerWrite)
-			l.ended = append(l.ended, slot)
-		}
+		l.endWhenDone(slot, c)
 	case kind == kindConnect:
 		l.connected(b, slot, c, cqe.Res)
 	case kind == kindReceive:
@@ -461,6 +450,7 @@ func (l *URing) shutdown() {
 	for _, b := range l.banks {
 		b.submit() // last words, before what is left of them is cancelled
 	}
+	l.settle()
 	l.eachSlot(func(slot int32, c *uconn) {
 		switch {
 		case c.state == connecting || c.state == open:
@@ -497,6 +487,7 @@ func (l *URing) quiesce() bool {
 		for _, b := range l.banks {
 			b.submit()
 		}
+		l.settle()
 		l.dispatch()
 		if l.ops == 0 {
 			break

@@ -4,6 +4,8 @@ import (
 	"math"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"derpd/netpoll/internal/uring"
 )
 
@@ -24,6 +26,7 @@ type passage struct {
 	queued   int
 	sqe      *uring.SQE
 	number   uint32 // of sqe
+	quiet    bool   // sqe completes only if the kernel does not take all of b
 	passed   bool   // a completion is there, but has not been handled
 	blocked  bool   // the kernel did not take b at once
 	checking bool   // the kernel is asked whether the peer has taken anything
@@ -58,13 +61,11 @@ func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
 		panic("netpoll: Send before Sent of the last one")
 	}
 	have := len(p.b)
-	if bank, _ := l.bank(slot); p.sqe != nil && !bank.ring.Submitted(p.number) {
-		if have+len(b) <= len(p.chunk) {
-			p.b = p.chunk[:have+copy(p.chunk[have:], b)]
-			p.sqe.Extend(len(b))
-			return true
-		}
-		bank.silent-- // it comes to sending the next, and that is a turn's
+	bank, _ := l.bank(slot)
+	if p.sqe != nil && !bank.ring.Submitted(p.number) && have+len(b) <= len(p.chunk) {
+		p.b = p.chunk[:have+copy(p.chunk[have:], b)]
+		p.sqe.Extend(len(b))
+		return true
 	}
 	p.next = b
 	return false
@@ -77,10 +78,10 @@ func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 	p.number = ring.Given()
 	p.sqe = ring.Send(file, p.b[p.taken:], p.chunk != nil, userData(kindSend, slot, c.generation))
 	p.passed = false
-	b.expects = true
-	if p.chunk != nil && p.next == nil {
-		b.silent++
+	if p.quiet = p.chunk != nil && !p.blocked; p.quiet {
+		p.sqe.Quiet()
 	}
+	b.expects = true
 	l.expect(c)
 	l.stats.Sends++
 }
@@ -88,6 +89,9 @@ func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 // sent handles the completion of a send.
 func (l *URing) sent(slot int32, c *uconn, res int32) {
 	p := &l.sends[c.send-1]
+	if p.quiet && res == -int32(unix.EAGAIN) {
+		res = 0
+	}
 	if res < 0 {
 		l.end(slot, c, why(-res))
 		return
@@ -95,10 +99,15 @@ func (l *URing) sent(slot int32, c *uconn, res int32) {
 	l.stats.SendBytes += uint64(res)
 	p.taken += int(res)
 	if p.taken < len(p.b) {
+		l.block(slot, c, p) // first: from now on the kernel is to wait for room
 		l.submitSend(slot, c, p)
-		l.block(slot, c, p)
 		return
 	}
+	l.through(slot, c, p)
+}
+
+// through ends a passage: the kernel has taken all of it.
+func (l *URing) through(slot int32, c *uconn, p *passage) {
 	if p.blocked {
 		l.wheel.stop(slot*timersPerConn + timerWrite)
 	}
@@ -122,60 +131,98 @@ func (l *URing) sent(slot int32, c *uconn, res int32) {
 	}
 }
 
-// settle looks through the completions after a submission: copied sends that are through are
-// done with, without a turn, and before a handler method could find them under way; and for those
-// that are not through, the time of their peers begins.
+// settle looks what became of copied sends after a submission, without a turn: of those that are
+// through, before a handler method could find them under way, and of those that wait for room,
+// because the time of their peers begins.
 func (l *URing) settle() {
 	if len(l.asked) == 0 {
 		return
 	}
 	for _, b := range l.banks {
-		b.ring.Each(func(cqe *uring.CQE) bool {
-			if cqe.UserData>>56 == kindSend && l.settled(cqe) {
-				cqe.UserData = kindNone
-			}
-			return true
-		})
-		b.ring.Skip(kindNone)
+		b.ring.Each(l.notePassed)
 	}
-	later := l.asked[:0]
-	for _, slot := range l.asked {
+	asked := l.asked
+	l.asked = asked[:0] // at most one of what is looked at goes back: no further than that
+	for _, slot := range asked {
 		c := l.at(slot)
-		if c.send == 0 || c.state != open {
+		if c.send == 0 {
 			continue
 		}
 		p := &l.sends[c.send-1]
 		b, _ := l.bank(slot)
 		switch {
-		case !b.ring.Submitted(p.number):
-			later = append(later, slot)
-		case !p.blocked && !p.passed:
+		case !b.ring.Submitted(p.number) || p.quiet && b.ring.Overflowed():
+			l.asked = append(l.asked, slot)
+		case p.passed:
+		case p.quiet:
+			l.took(slot, c, p)
+		case !p.blocked && c.state == open:
 			l.block(slot, c, p)
 		}
 	}
-	l.asked = later
 }
 
-// settled handles the completion of a send if it is one that no handler waits for.
-func (l *URing) settled(cqe *uring.CQE) bool {
-	slot := int32(cqe.UserData >> 32 & 0xffffff)
-	c := l.at(slot)
-	if c.generation != uint32(cqe.UserData) || c.state != open || c.send == 0 {
-		return false
+// notePassed notes a completion that is there. It goes on to the next one.
+func (l *URing) notePassed(cqe *uring.CQE) bool {
+	if cqe.UserData>>56 == kindSend {
+		c := l.at(int32(cqe.UserData >> 32 & 0xffffff))
+		if c.generation == uint32(cqe.UserData) && c.send != 0 {
+			l.sends[c.send-1].passed = true
+		}
 	}
-	p := &l.sends[c.send-1]
-	if p.chunk == nil || p.next != nil || int(cqe.Res) != len(p.b)-p.taken {
-		p.passed = true
-		return false
-	}
-	l.stats.SendBytes += uint64(cqe.Res)
-	if p.blocked {
-		l.wheel.stop(slot*timersPerConn + timerWrite)
-	}
-	l.land(c)
+	return true
+}
+
+// took handles a quiet send of which the kernel has taken all.
+func (l *URing) took(slot int32, c *uconn, p *passage) {
 	c.ops--
 	l.ops--
-	return true
+	l.stats.SendBytes += uint64(len(p.b))
+	p.quiet = false
+	if c.state == open {
+		l.through(slot, c, p)
+		return
+	}
+	p.taken = len(p.b)
+	l.endWhenDone(slot, c)
+}
+
+// loud sees to it that what is under way from a connection which is about to be closed is with the
+// kernel to the end, and ends with a completion. The kernel forgets the file of a connection with
+// its close, so that what a quiet send has left could not be sent any more after it.
+func (l *URing) loud(slot int32, c *uconn) {
+	if c.send == 0 || !l.sends[c.send-1].quiet {
+		return
+	}
+	b, _ := l.bank(slot)
+	p := &l.sends[c.send-1]
+	if !b.ring.Submitted(p.number) {
+		p.quiet = false
+		p.sqe.Loud()
+		return
+	}
+	l.settle()
+	if c.send == 0 {
+		return
+	}
+	p = &l.sends[c.send-1]
+	data := userData(kindSend, slot, c.generation)
+	b.ring.Each(func(cqe *uring.CQE) bool {
+		if cqe.UserData != data {
+			return true
+		}
+		cqe.UserData = kindNone
+		c.ops--
+		l.ops--
+		if cqe.Res >= 0 || cqe.Res == -int32(unix.EAGAIN) {
+			n := max(cqe.Res, 0)
+			l.stats.SendBytes += uint64(n)
+			p.taken += int(n)
+			p.blocked = true
+			l.submitSend(slot, c, p)
+		}
+		return false
+	})
 }
 
 // block notes that the peer holds up a send, from which the write timeout counts.

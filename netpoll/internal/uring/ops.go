@@ -60,6 +60,20 @@ func (r *Ring) Send(file int, b []byte, all bool, data uint64) *SQE {
 	return sqe
 }
 
+// Quiet makes a Send that completes at once: without waiting for room, and with a completion only
+// if not all of it was taken. Res is then what was, or -EAGAIN for nothing. It has been taken when
+// Submitted is true, there is no such completion, and Overflowed is false.
+func (sqe *SQE) Quiet() {
+	sqe.flags |= sqeCQESkipSuccess
+	sqe.opFlags |= unix.MSG_DONTWAIT
+}
+
+// Loud undoes Quiet on a Send that has not been submitted yet.
+func (sqe *SQE) Loud() {
+	sqe.flags &^= sqeCQESkipSuccess
+	sqe.opFlags &^= unix.MSG_DONTWAIT
+}
+
 // Extend makes a Send that has not been submitted yet n bytes longer.
 func (sqe *SQE) Extend(n int) { sqe.length += uint32(n) }
 

@@ -161,10 +161,14 @@ func (r *Ring) Waiting() bool {
 	return atomic.LoadUint32(r.sqFlags)&(sqTaskrun|sqCQOverflow) != 0
 }
 
+// Overflowed tells whether there are completions for which the queue had no room; Enter moves them
+// there when it has.
+func (r *Ring) Overflowed() bool { return atomic.LoadUint32(r.sqFlags)&sqCQOverflow != 0 }
+
 // untaken tells whether there are completions that Next has not given yet, in the queue or, where
 // that was full, with the kernel.
 func (r *Ring) untaken() bool {
-	return r.Ready() || atomic.LoadUint32(r.sqFlags)&sqCQOverflow != 0
+	return r.Ready() || r.Overflowed()
 }
 
 // Next takes a completion.
@@ -186,15 +190,6 @@ func (r *Ring) Each(visit func(*CQE) bool) {
 			return
 		}
 	}
-}
-
-// Skip takes the completions at the head that carry this user data.
-func (r *Ring) Skip(data uint64) {
-	end := atomic.LoadUint32(r.cqTail)
-	for r.head != end && r.cqes[r.head&uint32(len(r.cqes)-1)].UserData == data {
-		r.head++
-	}
-	atomic.StoreUint32(r.cqHead, r.head)
 }
 
 // Submit hands over what was prepared, and lets the kernel produce completions; it does not

@@ -1,0 +1,158 @@
+package netpoll
+
+import (
+	"bytes"
+	"io"
+	"net/netip"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"derpd/netpoll/internal/uring"
+)
+
+// A copied send that the kernel takes as a whole ends with its submission: without a completion,
+// and so without a turn of its own.
+func TestTakenSendMakesNoCompletion(t *testing.T) {
+	eachURing(t, func(t *testing.T, sh shape) {
+		p := &probe{}
+		handles := make(chan Handle, 1)
+		p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+		p.sent = func(Handle, []byte, int, error) { t.Error("Sent for a send that was taken") }
+		_, addr := shaped(t, p, Config{}, sh)
+		startLoop(t, p)
+		c := dial(t, addr)
+		h := within(t, handles)
+		onLoop(t, p.loop, func() {
+			l := p.loop.(*URing)
+			for _, size := range []int{100, 200} { // the second makes the first one longer
+				if !l.Send(h, make([]byte, size)) {
+					t.Errorf("%d bytes are held up", size)
+				}
+			}
+			slot, conn := l.find(h)
+			b, _ := l.bank(slot)
+			ops := conn.ops
+			l.submit(true)
+			if conn.send != 0 || conn.ops != ops-1 || l.stats.SendBytes != 300 {
+				t.Errorf("under way: %t, %d requests of %d, %d bytes sent", conn.send != 0,
+					conn.ops, ops, l.stats.SendBytes)
+			}
+			b.ring.Each(func(cqe *uring.CQE) bool {
+				if cqe.UserData>>56 == kindSend {
+					t.Errorf("completed with %d", cqe.Res)
+				}
+				return true
+			})
+		})
+		if _, err := io.ReadFull(c, make([]byte, 300)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What the kernel does not take at once follows when there is room, in its order, and what was
+// handed over meanwhile after it. Of a long send it takes a part, of a short one nothing.
+func TestHeldUpSendGoesOn(t *testing.T) {
+	eachURing(t, func(t *testing.T, sh shape) {
+		for _, size := range []int{1000, sendCopyMax} {
+			testHeldUpSendGoesOn(t, sh, size)
+		}
+	})
+}
+
+func testHeldUpSendGoesOn(t *testing.T, sh shape, size int) {
+	p := &probe{}
+	sent := make(chan sentEvent, 2)
+	p.sent = func(h Handle, b []byte, n int, err error) { sent <- sentEvent{h, b, n, err} }
+	blocked := make(chan int, 1)
+	var fill func(h Handle, i int)
+	fill = func(h Handle, i int) { // a chunk a turn, until the peer holds one up
+		if p.loop.Send(h, chunkOf(i, size)) {
+			p.loop.Post(func() { fill(h, i+1) })
+			return
+		}
+		blocked <- i
+	}
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) { fill(h, 0) }
+	_, addr := shaped(t, p, Config{}, sh)
+	startLoop(t, p)
+	c := dialNarrow(t, addr, 64<<10)
+	last := within(t, blocked)
+	if len(sent) > 0 {
+		t.Errorf("chunks of %d: Sent before the peer has read anything", size)
+	}
+	got := make([]byte, size)
+	for i := range last + 1 {
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, chunkOf(i, size)) {
+			t.Fatalf("chunk %d of %d of %d: other bytes came, or %v", i, last, size, err)
+		}
+	}
+	if e := within(t, sent); e.n != len(e.b) || e.n != size || e.err != nil {
+		t.Errorf("Sent %d of %d, %v", e.n, len(e.b), e.err)
+	}
+	onLoop(t, p.loop, func() {
+		if s := p.loop.Stats(); s.SendBlocked == 0 || s.SendBytes != uint64((last+1)*size) {
+			t.Errorf("after %d chunks of %d: stats %+v", last+1, size, s)
+		}
+	})
+}
+
+// chunkOf are bytes that tell which chunk they are of.
+func chunkOf(i, size int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, size/2) }
+
+// More sends are held up at once than the queue of completions has room for. None of them is
+// mistaken for one that was taken because its completion is late.
+func TestMoreHeldUpThanCompletions(t *testing.T) {
+	if err := ProbeURing(); err != nil {
+		t.Skip(err)
+	}
+	const conns, buffer = 12, 4 << 10
+	sh := whole(t)
+	sh.entries, sh.completions = 4, 8
+	p := &probe{}
+	handles := make(chan Handle, conns)
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
+		withSocket(t, p.loop, h, func(fd int) {
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer); err != nil {
+				t.Error(err)
+			}
+		})
+		handles <- h
+	}
+	l, addr := shaped(t, p, Config{}, sh)
+	startLoop(t, p)
+	var peers [conns]io.Reader
+	var hs [conns]Handle
+	for i := range conns {
+		peers[i] = dialNarrow(t, addr, buffer)
+		hs[i] = within(t, handles)
+	}
+	onLoop(t, p.loop, func() {
+		// The kernel takes a queue of requests at a time, and none once completions have overflowed:
+		// they do in the midst of a queue, which three for each four requests bring about.
+		for i, h := range hs {
+			if !l.Send(h, chunkOf(i, sendCopyMax)) {
+				t.Errorf("send %d is known to be held up before it was submitted", i)
+			}
+			if i%3 == 2 {
+				l.linger(int32(h.Slot()))
+			}
+		}
+		if !l.banks[0].ring.Overflowed() {
+			t.Error("there was room for all completions")
+		}
+		l.settle() // as it is when a connection is closed
+	})
+	for i, peer := range peers {
+		got := make([]byte, sendCopyMax)
+		if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, chunkOf(i, len(got))) {
+			t.Errorf("connection %d: other bytes came, or %v", i, err)
+		}
+	}
+	onLoop(t, p.loop, func() {
+		if s := l.Stats(); s.SendBlocked != conns || s.SendBytes != conns*sendCopyMax {
+			t.Errorf("stats %+v", s)
+		}
+	})
+}
