@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"derpd/netpoll/pace"
 )
 
 // Epoll is a Loop on epoll, level-triggered. It imitates completions: what is readable is
@@ -31,7 +33,7 @@ type Epoll struct {
 	spin     bool // never sleep
 	owed     bool // a turn has to come without any event
 	brief    bool // the last sleep was short, and ended by an event: so may the next one be
-	pace     pace
+	pace     pace.Pace
 	arena    []byte
 	received int // bytes of arena given out in this turn
 
@@ -77,7 +79,7 @@ func NewEpoll(id int, cfg Config) (*Epoll, error) {
 		keepAlive:    cfg.KeepAlive,
 		log:          cfg.Logger.With("loop", id),
 		now:          monotonic(),
-		pace:         pace{budget: cfg.Gather},
+		pace:         pace.New(cfg.Gather),
 		events:       make([]unix.EpollEvent, eventsPerPoll),
 		arena:        make([]byte, cfg.ArenaBytes),
 	}
@@ -132,7 +134,7 @@ func (l *Epoll) Run(handler Handler) error {
 	}
 	l.handler = handler
 	defer ownThread()()
-	defer l.pace.begin()()
+	defer l.pace.Begin()()
 	for !l.stop.Load() {
 		l.wait()
 		l.turn()
@@ -170,19 +172,19 @@ func (l *Epoll) wait() {
 // gather lets events gather, if that pays. The loop counts as awake: whoever calls Wake meanwhile
 // is seen soon enough.
 func (l *Epoll) gather() bool {
-	if l.pace.wait == 0 || l.owed || l.spin || l.state.Load() == notified {
+	if l.pace.Wait == 0 || l.owed || l.spin || l.state.Load() == notified {
 		return false
 	}
 	began := l.now
 	l.now = monotonic()
-	rest := l.pace.rest(began, l.now)
+	rest := l.pace.Rest(began, l.now)
 	if timeout, bounded := l.due(); bounded {
 		rest = min(rest, timeout)
 	}
-	if rest < gatherLeast {
+	if rest < pace.Least {
 		return false
 	}
-	nap(rest)
+	pace.Nap(rest)
 	return true
 }
 
@@ -229,7 +231,7 @@ func (l *Epoll) turn() {
 	l.expire()
 	l.handler.Flush()
 	l.received = 0
-	l.pace.turn(l.now, int(l.stats.Receives-receives))
+	l.pace.Turn(l.now, int(l.stats.Receives-receives))
 	l.owed = len(l.ended) > 0
 }
 

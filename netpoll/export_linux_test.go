@@ -9,9 +9,9 @@ func NewGathering(kind Engine, id int, cfg Config) (Runner, error) {
 	l, err := kind.New(id, cfg)
 	switch l := l.(type) {
 	case *Epoll:
-		l.pace.wait, l.pace.enough = always, 3
+		l.pace.Wait, l.pace.Enough = always, 3
 	case *URing:
-		l.pace.wait, l.pace.enough = always, 3
+		l.pace.Wait, l.pace.Enough = always, 3
 	}
 	return l, err
 }

@@ -76,25 +76,6 @@ const (
 const unsentBytesMax = 128 << 10
 
 const (
-	// paceWindow is how long events are counted before their rate is believed: some hundred of
-	// them where gathering pays.
-	paceWindow = 2 * time.Millisecond
-
-	// pacePause is how long a loop does without waits when they were in vain.
-	pacePause = 100 * time.Millisecond
-
-	// gatherMin is how many events must be expected in the time they may wait, for a wait to be
-	// worth its timer. What is left of the time after a turn may be too short for one: gatherLeast.
-	gatherMin = 2
-	// gatherMost events are worth no longer wait: a fifth of what a turn costs beside them is
-	// little, and each more saves less.
-	gatherMost  = 5
-	gatherLeast = 5 * time.Microsecond
-
-	// timerSlack is how late the kernel may end a wait for the sake of others (prctl(2)): its usual
-	// 50 µs are as long as what a loop waits for.
-	timerSlack = time.Microsecond
-
 	// briefMax is how long a sleep was for the next one to be expected brief too: such a one keeps
 	// the processor of Go's scheduler. Should it become longer, the runtime interrupts it by a
 	// signal when it wants the processor, and after 10 ms in any case; and briefLimit ends it. That

@@ -102,12 +102,6 @@ func pollFor(epoll int, events []unix.EpollEvent, timeout time.Duration, brief b
 	return n
 }
 
-// nap blocks for a short time, or less (a signal).
-func nap(d time.Duration) {
-	t := unix.NsecToTimespec(int64(d))
-	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
-}
-
 // eventOne is what is written to an eventfd, in the byte order of the machine.
 var eventOne uint64 = 1
 

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"derpd/netpoll/internal/uring"
+	"derpd/netpoll/pace"
 )
 
 // URing is a Loop on io_uring. It runs on a thread of its own. Received bytes lie in buffers that
@@ -29,7 +30,7 @@ type URing struct {
 	spin  bool // never sleep
 	owed  bool // a turn has to come without any completion
 	brief bool // the last sleep was short, and ended by a completion: so may the next one be
-	pace  pace
+	pace  pace.Pace
 
 	// The connections.
 	banks   []*bank // the first is the one that is waited on
@@ -125,7 +126,7 @@ func newURing(id int, cfg Config, sh shape) (*URing, error) {
 		log:          cfg.Logger.With("loop", id),
 		now:          monotonic(),
 		held:         map[int32]*heldBytes{},
-		pace:         pace{budget: cfg.Gather},
+		pace:         pace.New(cfg.Gather),
 	}
 	l.wheel = newWheel(l.now)
 	sh.files = min(sh.files, fileLimit(), cfg.MaxConns+len(cfg.Listeners)*acceptsInFlight)
@@ -166,7 +167,7 @@ func (l *URing) Run(handler Handler) error {
 		return ErrStopped
 	}
 	defer ownThread()()
-	defer l.pace.begin()()
+	defer l.pace.Begin()()
 	if err := l.begin(handler); err != nil {
 		return err
 	}
@@ -207,7 +208,7 @@ func (l *URing) wait() {
 			}
 			break
 		}
-		if rest := l.pace.rest(began, l.now); gather && rest >= gatherLeast {
+		if rest := l.pace.Rest(began, l.now); gather && rest >= pace.Least {
 			gather = false
 			l.gather(rest, timeout)
 		} else if len(l.banks) == 1 || !l.submit(false) {
@@ -251,7 +252,7 @@ func (l *URing) gather(d, timeout time.Duration) {
 	if timeout >= 0 {
 		d = min(d, timeout)
 	}
-	main.wait(uring.Wait{Completions: l.pace.enough, Timeout: d, Brief: true})
+	main.wait(uring.Wait{Completions: l.pace.Enough, Timeout: d, Brief: true})
 	for _, b := range others {
 		if b.ring.Waiting() {
 			b.submit()
@@ -325,7 +326,7 @@ func (l *URing) turn() {
 	l.expire()
 	l.handler.Flush()
 	l.refill()
-	l.pace.turn(l.now, int(l.stats.Receives-receives))
+	l.pace.Turn(l.now, int(l.stats.Receives-receives))
 	l.owed = len(l.ended) > 0 || len(l.resumed) > 0
 }
 

@@ -1,6 +1,7 @@
 package stun
 
 import (
+	"errors"
 	"net"
 	"runtime"
 	"testing"
@@ -23,22 +24,91 @@ func BenchmarkServe(b *testing.B) {
 		{"ipv4/burst=32", "127.0.0.1:0", 32},
 		{"dual-stack/burst=32", "[::]:0", 32},
 	} {
-		b.Run(bm.name, func(b *testing.B) { benchmarkServe(b, bm.addr, bm.burst) })
+		b.Run(bm.name, func(b *testing.B) {
+			s := listen(b, bm.addr)
+			benchmarkAnswers(b, s.Addr().Port(), bm.burst, s.Serve, s.Close)
+		})
 	}
 }
 
-func benchmarkServe(b *testing.B, addr string, burst int) {
-	s := listen(b, addr)
+// BenchmarkFloor is what Serve can be measured against. echo sends each request back as it is: the
+// two system calls of a batch and no codec, no control messages, no counts. singly answers, with
+// two system calls for each datagram, as a server written with package net does.
+func BenchmarkFloor(b *testing.B) {
+	for _, bm := range []struct {
+		name  string
+		serve func(*net.UDPConn) error
+	}{
+		{"echo/burst=32", echo},
+		{"singly/burst=32", singly},
+	} {
+		b.Run(bm.name, func(b *testing.B) {
+			conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			port := conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+			serve := func() error { return bm.serve(conn) }
+			benchmarkAnswers(b, port, 32, serve, conn.Close)
+		})
+	}
+}
+
+func echo(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	memory := newBatch()
+	for i := range memory.in {
+		memory.in[i].header.Control = nil
+		memory.out[i].header.Name = memory.in[i].header.Name
+		memory.out[i].header.Namelen = unix.SizeofSockaddrInet4
+		memory.outIO[i].Base = memory.inIO[i].Base
+	}
+	return raw.Read(func(fd uintptr) bool {
+		for {
+			n, errno := receiveMessages(fd, memory.in[:])
+			if errno == unix.EAGAIN {
+				return false
+			}
+			for i := range n {
+				memory.outIO[i].SetLen(int(memory.in[i].n))
+				memory.in[i].header.Namelen = unix.SizeofSockaddrInet4
+			}
+			if sent, errno := sendMessages(fd, memory.out[:n]); sent < n {
+				return errno != 0
+			}
+		}
+	})
+}
+
+func singly(conn *net.UDPConn) error {
+	var request [requestBytesMax]byte
+	var reply [replyBytesMax]byte
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(request[:])
+		if err != nil {
+			return err
+		}
+		answer, _ := Answer(reply[:0], request[:n], from)
+		if _, err := conn.WriteToUDPAddrPort(answer, from); err != nil {
+			return err
+		}
+	}
+}
+
+func benchmarkAnswers(b *testing.B, port uint16, burst int, serve, stop func() error) {
 	thread, done := make(chan int), make(chan error)
 	go func() {
-		runtime.LockOSThread() // so that its CPU clock is that of Serve
+		runtime.LockOSThread() // so that its CPU clock is that of serve
 		defer runtime.UnlockOSThread()
 		thread <- unix.Gettid()
-		done <- s.Serve()
+		done <- serve()
 	}()
 	tid := <-thread
 	conn, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1),
-		Port: int(s.Addr().Port())})
+		Port: int(port)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -84,8 +154,8 @@ func benchmarkServe(b *testing.B, addr string, burst int) {
 	b.ReportMetric(float64(threadTime(b, tid)-busy)/float64(answers), "server-ns/answer")
 	b.ReportMetric(float64(answers)/b.Elapsed().Seconds(), "answers/s")
 	b.StopTimer()
-	s.Close()
-	if err := <-done; err != nil {
+	stop()
+	if err := <-done; err != nil && !errors.Is(err, net.ErrClosed) {
 		b.Fatal(err)
 	}
 }

@@ -3,9 +3,10 @@
 //
 // Ownership: Respond and Answer are pure functions that any goroutine may call, and so are
 // AppendRequest and ParseReply, the client's side of the codec for load generators. A Server
-// owns one UDP socket; Serve runs on one goroutine and owns the batch of buffers; Close,
-// Addr and Stats may be called from anywhere. The package knows neither DERP nor TLS nor
-// flags nor metric registries: whoever scrapes reads Stats.
+// owns one UDP socket; Serve runs on one goroutine with a thread to itself, and owns the
+// batch of buffers; Close, Addr and Stats may be called from anywhere. The package knows neither
+// DERP nor TLS nor flags nor metric registries: whoever scrapes reads Stats. Of netpoll it uses
+// the pace, by which several requests share a turn, and no loop.
 //
 // Answered are only requests that Tailscale's clients make: type Binding, SOFTWARE
 // "tailnode", and a right FINGERPRINT as the last attribute. All else is counted and gets

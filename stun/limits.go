@@ -24,4 +24,13 @@ const (
 	// readErrorPause follows each failed read behind those: an error that stays must not
 	// take a core.
 	readErrorPause = 100 * time.Millisecond
+
+	// restLeast is the shortest nap in which requests gather: a timer and a wake-up cost as much as
+	// an answer.
+	restLeast = 25 * time.Microsecond
+	// briefMax is how long a wait was for the next one to be expected brief too; briefLimit ends
+	// such a one. It is no shorter because a timer that is the next of its processor costs as
+	// much as half an answer.
+	briefMax   = time.Millisecond
+	briefLimit = 20 * time.Millisecond
 )

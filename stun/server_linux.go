@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,12 +15,15 @@ import (
 // Server answers requests on one UDP socket. Make it with Listen, run Serve on a goroutine
 // of its own; the other methods may be called from anywhere.
 type Server struct {
-	conn     *net.UDPConn
-	raw      syscall.RawConn
+	fd       uintptr
 	addr     netip.AddrPort
-	closed   chan struct{} // closed by Close; wakes a pause
-	close    sync.Once
+	gather   time.Duration
 	counters counters
+
+	closed  chan struct{} // closed by Close; ends a pause
+	mu      sync.Mutex    // for what follows
+	closing bool
+	serving bool
 
 	// The system calls, replaced by tests.
 	receive, send func(fd uintptr, m []message) (int, unix.Errno)
@@ -28,8 +31,9 @@ type Server struct {
 
 // Listen binds the socket. The unspecified address, 0.0.0.0 and :: and the zero Addr alike,
 // means every address of both families, or of IPv4 on a host without IPv6; port 0 lets the
-// kernel choose. The error is one sentence with the address and the remedy.
-func Listen(addr netip.AddrPort) (*Server, error) {
+// kernel choose. gather is how long a request may wait for others while so many come that they
+// share the cost; 0 is not at all. The error is one sentence with the address and the remedy.
+func Listen(addr netip.AddrPort, gather time.Duration) (*Server, error) {
 	local := net.UDPAddrFromAddrPort(addr)
 	if !addr.Addr().IsValid() || addr.Addr().IsUnspecified() {
 		local.IP, local.Zone = nil, ""
@@ -38,17 +42,20 @@ func Listen(addr netip.AddrPort) (*Server, error) {
 	if err != nil {
 		return nil, bindError(addr, err)
 	}
+	defer conn.Close() // what is used is another descriptor, which Go's poller does not watch
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		conn.Close()
 		return nil, bindError(addr, err)
 	}
-	if err := raw.Control(setOptions); err != nil {
-		conn.Close()
-		return nil, bindError(addr, err)
+	fd := -1
+	if e := raw.Control(func(of uintptr) {
+		setOptions(of)
+		fd, err = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0)
+	}); e != nil || err != nil {
+		return nil, bindError(addr, errors.Join(e, err))
 	}
 	return &Server{
-		conn: conn, raw: raw, closed: make(chan struct{}),
+		fd: uintptr(fd), gather: gather, closed: make(chan struct{}),
 		addr:    conn.LocalAddr().(*net.UDPAddr).AddrPort(),
 		receive: receiveMessages, send: sendMessages,
 	}, nil
@@ -99,39 +106,73 @@ func (s *Server) Stats() Stats { return s.counters.load() }
 
 // Close ends Serve and frees the port. Further calls do nothing.
 func (s *Server) Close() error {
-	var err error
-	s.close.Do(func() {
-		close(s.closed)
-		err = s.conn.Close()
-	})
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return nil
+	}
+	s.closing = true
+	close(s.closed)
+	if s.serving {
+		// Wakes whoever polls the socket, though the call says that there is no connection
+		// (ENOTCONN); the descriptor is Serve's to close.
+		_ = unix.Shutdown(int(s.fd), unix.SHUT_RD)
+		return nil
+	}
+	return unix.Close(int(s.fd))
+}
+
+// begin takes the socket for Serve, unless it is closed.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = !s.closing
+	return s.serving
+}
+
+// end gives it back.
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = false
+	if s.closing {
+		unix.Close(int(s.fd))
+	}
 }
 
 // Serve answers requests until Close, and then returns nil. No failed read or write ends
-// it: they are counted, and the next datagram gets its answer.
+// it: they are counted, and the next datagram gets its answer. It has a thread to itself.
 func (s *Server) Serve() error {
+	if !s.begin() {
+		return nil
+	}
+	defer s.end()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	t := newTurns(s)
-	for {
-		err := s.raw.Read(t.run)
-		if err == nil && t.sent < t.answers {
-			err = s.raw.Write(t.send)
-			t.finish()
-		}
-		switch {
-		case err != nil:
-			return s.ended(err)
-		case t.failures > readErrorsInRow:
+	defer t.pace.Begin()()
+	for !s.isClosed() {
+		switch t.turn() {
+		case wantsOthers:
+			t.gather()
+		case wantsRequest:
+			t.wait(unix.POLLIN)
+		case wantsRoom:
+			t.wait(unix.POLLOUT)
+		case wantsPause:
 			s.pause()
 		}
 	}
+	return nil
 }
 
-// ended translates what the runtime's poller says.
-func (s *Server) ended(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
+func (s *Server) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
 	}
-	return fmt.Errorf("stun: waiting on UDP %v: %w", s.addr, err)
 }
 
 // pause waits for readErrorPause or Close.
@@ -142,89 +183,4 @@ func (s *Server) pause() {
 	case <-timer.C:
 	case <-s.closed:
 	}
-}
-
-// turns is what Serve does, turn by turn: a batch is taken, its answers sent. run and send
-// are what the poller calls when the socket is ready, made once so that a turn allocates
-// nothing.
-type turns struct {
-	server    *Server
-	batch     *batch
-	run, send func(fd uintptr) bool
-
-	failures int   // reads that failed in a row
-	requests int   // taken in this turn
-	answers  int   // to be sent
-	sent     int   // of them, those done with, sent or not
-	stats    Stats // what this turn has counted
-}
-
-func newTurns(s *Server) *turns {
-	t := &turns{server: s, batch: newBatch()}
-	t.run, t.send = t.runReady, t.sendReady
-	return t
-}
-
-// runReady takes turns while there are requests; false makes the poller wait for the next
-// one. True leaves to Serve what the poller must not be kept from by: answers for which
-// the socket's buffer has no room, and reads that keep failing.
-//
-// A batch that is not full has emptied the socket, which is not asked again whether it has:
-// a datagram that comes meanwhile makes it ready, and the poller, which sees edges and does
-// not forget one that comes while nobody waits, calls again.
-func (t *turns) runReady(fd uintptr) (leave bool) {
-	for {
-		n, errno := t.server.receive(fd, t.batch.in[:])
-		switch errno {
-		case 0:
-		case unix.EAGAIN:
-			return false
-		case unix.EINTR:
-			continue
-		default:
-			t.server.counters.readErrors.Add(1)
-			if t.failures++; t.failures > readErrorsInRow {
-				return true
-			}
-			continue
-		}
-		t.failures = 0
-		t.requests = n
-		t.answers, t.sent = t.batch.answer(n, &t.stats), 0
-		if !t.sendReady(fd) {
-			return true
-		}
-		t.finish()
-		if n < batchMessages {
-			return false
-		}
-	}
-}
-
-// finish counts a turn and makes its buffers ready for the next.
-func (t *turns) finish() {
-	t.server.counters.add(&t.stats)
-	t.stats = Stats{}
-	t.batch.rearm(t.requests)
-	t.answers, t.sent = 0, 0
-}
-
-// sendReady sends what is left of the answers; false makes the poller wait for room in the
-// socket's buffer. An answer that the kernel refuses is counted and passed over.
-func (t *turns) sendReady(fd uintptr) bool {
-	for t.sent < t.answers {
-		n, errno := t.server.send(fd, t.batch.out[t.sent:t.answers])
-		switch {
-		case errno == 0 && n > 0:
-			t.sent += n
-			t.stats.Successes += uint64(n)
-		case errno == unix.EAGAIN:
-			return false
-		case errno == unix.EINTR:
-		default:
-			t.sent++
-			t.stats.WriteErrors++
-		}
-	}
-	return true
 }

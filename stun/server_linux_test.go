@@ -23,7 +23,7 @@ const patience = 10 * time.Second // for what takes microseconds when it works
 // listen makes a server that is closed when the test ends.
 func listen(t testing.TB, addr string) *Server {
 	t.Helper()
-	s, err := Listen(netip.MustParseAddrPort(addr))
+	s, err := Listen(netip.MustParseAddrPort(addr), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestReplyLeavesFromAddressAsked(t *testing.T) {
 }
 
 func TestZeroAddrIsUnspecified(t *testing.T) {
-	s, err := Listen(netip.AddrPort{})
+	s, err := Listen(netip.AddrPort{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestSendReady(t *testing.T) {
 		turn := newTurns(s)
 		turn.answers = 4
 		waits := 0
-		for !turn.send(0) {
+		for !turn.send() {
 			waits++
 		}
 		if turn.stats != tt.want || waits != tt.waits || calls != len(tt.script) {
@@ -321,6 +321,64 @@ func TestOneReceiveForADatagram(t *testing.T) {
 	// Two more: before the first request, and for its event if it was there already.
 	if n := receives.Load(); n > requests+2 {
 		t.Errorf("%d receives for %d requests one after the other", n, requests)
+	}
+}
+
+// Requests gather while several come in the time that they may wait for each other, less what the
+// turn before has taken of it.
+func TestGather(t *testing.T) {
+	const budget = 80 * time.Microsecond
+	for _, tt := range []struct {
+		name     string
+		budget   time.Duration
+		requests int           // in each turn
+		turn     time.Duration // until its answers are sent
+		between  time.Duration // until the next one, if there was no nap
+		want     time.Duration // of each nap; 0: none
+	}{
+		{"one by one", budget, 1, 4 * time.Microsecond, 76 * time.Microsecond, 0},
+		{"several", budget, 2, 10 * time.Microsecond, 10 * time.Microsecond, 70 * time.Microsecond},
+		{"many, in a long turn", budget, 20, 60 * time.Microsecond, 0, 0},
+		{"off", 0, 2, 10 * time.Microsecond, 10 * time.Microsecond, 0},
+	} {
+		s := listen(t, "127.0.0.1:0")
+		c := client(t, "127.0.0.1:0")
+		// So that a wait for the socket, which is not received from here, is over at once.
+		if _, err := c.WriteToUDPAddrPort(request(t), s.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		s.gather = tt.budget
+		now := int64(time.Hour)
+		s.receive = func(_ uintptr, m []message) (int, unix.Errno) {
+			now += int64(tt.turn)
+			for i := range tt.requests {
+				m[i].n = 0 // none that is answered
+			}
+			return tt.requests, 0
+		}
+		turn := newTurns(s)
+		turn.now = func() int64 { return now }
+		var naps []time.Duration
+		turn.nap = func(d time.Duration) {
+			naps = append(naps, d)
+			now += int64(d)
+		}
+		for range 1000 {
+			if did := turn.turn(); did != wantsOthers {
+				t.Fatalf("%s: a turn ends with %d", tt.name, did)
+			}
+			before := len(naps)
+			turn.gather()
+			if len(naps) == before {
+				now += int64(tt.between)
+			}
+		}
+		switch {
+		case tt.want == 0 && len(naps) > 0:
+			t.Errorf("%s: naps of %v", tt.name, naps[0])
+		case tt.want > 0 && (len(naps) < 800 || naps[len(naps)-1] != tt.want):
+			t.Errorf("%s: %d naps, want many of %v", tt.name, len(naps), tt.want)
+		}
 	}
 }
 
@@ -395,7 +453,7 @@ func TestBindErrors(t *testing.T) {
 		{taken, unix.EADDRINUSE, "ss -lunp"},
 		{netip.MustParseAddrPort("192.0.2.1:3478"), unix.EADDRNOTAVAIL, "ip addr"},
 	} {
-		_, err := Listen(tt.addr)
+		_, err := Listen(tt.addr, 0)
 		if !errors.Is(err, tt.is) || strings.Count(err.Error(), tt.addr.String()) != 1 ||
 			!strings.Contains(err.Error(), tt.remedy) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v: %v", tt.addr, err)

@@ -106,8 +106,8 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&c.loops, "loops", 0, "event loops; 0 is one for each CPU")
 	fs.IntVar(&c.workers, "workers", 0, "goroutines for handshakes and logins; 0 is one for "+
 		"each CPU")
-	fs.DurationVar(&c.latencyBudget, "latency-budget", 80*time.Microsecond, "how long a packet may "+
-		"wait for others, while so many come that they share the cost; 0 is not at all")
+	fs.DurationVar(&c.latencyBudget, "latency-budget", 80*time.Microsecond, "how long a packet or "+
+		"STUN request may wait for others, while so many come that they share the cost; 0 is not at all")
 	fs.IntVar(&c.maxConnections, "max-connections", 1_000_000, "TCP connections at most")
 	fs.IntVar(&c.maxHandshakes, "max-handshakes", 4096, "TLS handshakes in flight at most "+
 		"(21 KB each)")

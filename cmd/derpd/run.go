@@ -89,7 +89,8 @@ func (s *server) listen() (err error) {
 	}
 	if c.stun {
 		ip := c.addr.Addr()
-		if s.stun, err = stun.Listen(netip.AddrPortFrom(ip, uint16(c.stunPort))); err != nil {
+		if s.stun, err = stun.Listen(netip.AddrPortFrom(ip, uint16(c.stunPort)),
+			c.latencyBudget); err != nil {
 			return err
 		}
 	}
@@ -196,8 +197,8 @@ func (s *server) servePlain(h http.Handler) {
 // serve runs the loops until ctx ends or one of them fails.
 func (s *server) serve(ctx context.Context) error {
 	// A loop that waits for a CPU behind other goroutines waits milliseconds; with a P for
-	// each, the kernel's scheduler decides instead.
-	if need := len(s.loops) + s.cfg.workers + 2; runtime.GOMAXPROCS(0) < need {
+	// each, and for STUN, the kernel's scheduler decides instead.
+	if need := len(s.loops) + s.cfg.workers + 3; runtime.GOMAXPROCS(0) < need {
 		runtime.GOMAXPROCS(need)
 	}
 	handlers := make([]netpoll.Handler, len(s.loops))

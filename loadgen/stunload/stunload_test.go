@@ -21,7 +21,7 @@ var loopback = netip.MustParseAddr("127.0.0.1")
 // serve runs the product's server and returns it.
 func serve(t testing.TB, addr string) *stun.Server {
 	t.Helper()
-	s, err := stun.Listen(netip.MustParseAddrPort(addr))
+	s, err := stun.Listen(netip.MustParseAddrPort(addr), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

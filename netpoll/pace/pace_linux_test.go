@@ -1,4 +1,4 @@
-package netpoll
+package pace
 
 import (
 	"runtime"
@@ -28,22 +28,22 @@ func TestPace(t *testing.T) {
 		{"rare but deep turns", budget, time.Millisecond, 100, budget, 5},
 		{"timers only", budget, 10 * time.Microsecond, 0, 0, 0},
 	} {
-		p := pace{budget: tt.budget}
+		p := Pace{budget: tt.budget}
 		now := int64(time.Hour)
 		for range 1000 {
-			step := max(tt.interval, p.wait) // in which as many more have come
+			step := max(tt.interval, p.Wait) // in which as many more have come
 			now += int64(step)
-			p.turn(now, tt.events*int((step+tt.interval/2)/tt.interval))
+			p.Turn(now, tt.events*int((step+tt.interval/2)/tt.interval))
 		}
-		if p.wait != tt.want || p.enough != tt.enough {
-			t.Errorf("%s: waits %v or for %d, want %v, %d", tt.name, p.wait, p.enough, tt.want,
+		if p.Wait != tt.want || p.Enough != tt.enough {
+			t.Errorf("%s: waits %v or for %d, want %v, %d", tt.name, p.Wait, p.Enough, tt.want,
 				tt.enough)
 		}
 		// A lull ends it with the first turn that comes after.
 		now += int64(time.Second)
-		p.turn(now, 1)
-		if p.wait != 0 {
-			t.Errorf("%s: waits %v after a second of silence", tt.name, p.wait)
+		p.Turn(now, 1)
+		if p.Wait != 0 {
+			t.Errorf("%s: waits %v after a second of silence", tt.name, p.Wait)
 		}
 	}
 }
@@ -51,13 +51,13 @@ func TestPace(t *testing.T) {
 // TestPaceOfAnswers: events of which each is caused by the turn before do not gather; after a wait
 // in vain there is a pause.
 func TestPaceOfAnswers(t *testing.T) {
-	p := pace{budget: 50 * time.Microsecond}
+	p := Pace{budget: 50 * time.Microsecond}
 	now := int64(time.Hour)
 	var waited time.Duration
 	for begin := now; now < begin+int64(time.Second); {
-		now += int64(10*time.Microsecond + p.wait)
-		waited += p.wait
-		p.turn(now, 1)
+		now += int64(10*time.Microsecond + p.Wait)
+		waited += p.Wait
+		p.Turn(now, 1)
 	}
 	if waited == 0 || waited > 30*time.Millisecond {
 		t.Errorf("waited %v of a second in vain", waited)
@@ -65,12 +65,12 @@ func TestPaceOfAnswers(t *testing.T) {
 }
 
 func TestPaceRest(t *testing.T) {
-	p := pace{budget: 50, wait: 50}
+	p := Pace{budget: 50, Wait: 50}
 	for _, tt := range []struct {
 		took int64
 		want time.Duration
 	}{{0, 50}, {20, 30}, {50, 0}, {90, -40}} {
-		if got := p.rest(1000, 1000+tt.took); got != tt.want {
+		if got := p.Rest(1000, 1000+tt.took); got != tt.want {
 			t.Errorf("after a turn of %d: %d, want %d", tt.took, got, tt.want)
 		}
 	}
@@ -89,8 +89,8 @@ func TestTimerSlack(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	before := slack()
 	for budget, want := range map[time.Duration]time.Duration{0: before, time.Hour: timerSlack} {
-		p := pace{budget: budget}
-		end := p.begin()
+		p := Pace{budget: budget}
+		end := p.Begin()
 		if got := slack(); got != want {
 			t.Errorf("budget %v: %v, want %v", budget, got, want)
 		}
