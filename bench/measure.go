@@ -65,8 +65,8 @@ var Measures = []Measure{
 	{CPUSystem, "sys-us/packet", Detail, false, "of this in the kernel, where samples tell it", micros},
 	{Delivered, "packets/s", Throughput, true, "packets delivered a second", perSecond},
 	{Goodput, "of-knee", Throughput, true, "delivered, as a share of the knee", units.Percent},
-	{P50, "p50-us", Latency, false, "median latency from when a packet was due", micros},
-	{P99, "p99-us", Tail, false, "latency that 99 of 100 packets keep", micros},
+	{P50, "p50-us", Latency, false, "median latency from when a packet or request was due", micros},
+	{P99, "p99-us", Tail, false, "latency that 99 of 100 packets or requests keep", micros},
 	{P999, "p99.9-us", Tail, false, "latency that 999 of 1000 packets keep", micros},
 	{Syscalls, "syscalls/packet", Counted, false, "system calls of the relay for a packet that " +
 		"comes alone, without those of the Go runtime for its threads and its clock", few},

@@ -159,25 +159,41 @@ func stormOf(z size, name string, clients int) runner.Scenario {
 		}}
 }
 
-// stun is binding requests as fast as answers come.
+// stun is binding requests, evenly spaced as many clients ask and as fast as answers come.
 func stun(z size) runner.Scenario {
 	return runner.Scenario{Name: "stun", Rounds: z.few, STUN: true,
-		Text: "STUN binding requests from 16 sockets as fast as answers come",
+		Text: "STUN binding requests from 16 sockets: 5000 and 50000 a second, and as fast as " +
+			"answers come",
 		Play: func(ctx context.Context, s *runner.Session) error {
-			w := build("stun", workloads.Params{Port: s.STUNPort()}, 0)
-			if _, err := s.Ramp(ctx, w); err != nil {
-				return err
+			for _, load := range []struct {
+				at   string
+				rate float64
+			}{{"5k", 5000}, {"50k", 50_000}, {"", 0}} {
+				w := build("stun", workloads.Params{Port: s.STUNPort()}, load.rate)
+				if _, err := s.Ramp(ctx, w); err != nil {
+					return err
+				}
+				m, err := s.Step(ctx, step(load.rate, z.window))
+				if err != nil {
+					return err
+				}
+				if m.STUN == nil || m.STUN.Answered == 0 {
+					s.Remark("it does not answer STUN")
+					return nil
+				}
+				addAnswers(s, load.at, load.rate, m)
 			}
-			m, err := s.Step(ctx, step(0, z.window))
-			if err != nil {
-				return err
-			}
-			if m.STUN == nil || m.STUN.Answered == 0 {
-				s.Remark("it does not answer STUN")
-				return nil
-			}
-			s.Add("", bench.Answers, float64(m.STUN.Answered)/m.Window.Seconds(), 0, m)
-			s.Add("", bench.AnswerCPU, runner.Micros(m.CPU)/float64(m.STUN.Answered), 0, m)
 			return nil
 		}}
+}
+
+// addAnswers records what a step of requests yields; how long an answer takes when they wait for
+// each other says nothing.
+func addAnswers(s *runner.Session, at string, rate float64, m *runner.Measured) {
+	s.Add(at, bench.Answers, float64(m.STUN.Answered)/m.Window.Seconds(), rate, m)
+	s.Add(at, bench.AnswerCPU, runner.Micros(m.CPU)/float64(m.STUN.Answered), rate, m)
+	if h := m.STUN.Latency; rate > 0 && h.Count() > 0 {
+		s.Add(at, bench.P50, runner.Micros(h.At(50)), rate, m)
+		s.Add(at, bench.P99, runner.Micros(h.At(99)), rate, m)
+	}
 }

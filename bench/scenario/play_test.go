@@ -132,7 +132,11 @@ func (f *modelFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResul
 		m.cpu += time.Duration(g.Delivered) * 10 * time.Microsecond
 	}
 	if f.w.STUN != nil && !m.withoutSTUN {
-		r.STUN = &loadgen.STUNResult{Sent: count(1e5), Answered: count(1e5)}
+		rate := s.Rate
+		if rate == 0 {
+			rate = 1e5
+		}
+		r.STUN = &loadgen.STUNResult{Sent: count(rate), Answered: count(rate), Latency: h}
 		m.cpu += time.Duration(r.STUN.Answered) * 5 * time.Microsecond
 	}
 	r.Books = loadgen.Books{Due: count(due), NotAccepted: count(due) - count(sent), Sent: count(sent),
@@ -209,7 +213,8 @@ func TestFigures(t *testing.T) {
 		{"full", "vast-storm-tls", model{}, []want{near("storm", bench.Others, 2000)}},
 		{"full", "storm-tls", model{}, []want{near("calm", bench.Others, 1000),
 			near("storm", bench.Others, 2000), near("", bench.Readmit, 3)}},
-		{"full", "stun", model{}, []want{near("", bench.Answers, 1e5), near("", bench.AnswerCPU, 5)}},
+		{"full", "stun", model{}, []want{near("", bench.Answers, 1e5), near("", bench.AnswerCPU, 5),
+			near("5k", bench.Answers, 5e3), near("50k", bench.AnswerCPU, 5), near("50k", bench.P99, 2000)}},
 		{"gate", "counts-plain", model{}, []want{near("alone", bench.Syscalls, 3),
 			near("bulk", bench.Batched, 3)}},
 	} {
