@@ -132,7 +132,7 @@ bench-stable: bench-peers
 PACKETS := bulk-plain,latency-tls,knee-plain
 benchmarks: build bench-peers
 	go build -o bin/ ./cmd/bench
-	bin/bench run $(DRY) -scale full -timeout 42m -peer derpd=no-files:bin/derpd \
+	bin/bench run $(DRY) -scale full -timeout 45m -peer derpd=no-files:bin/derpd \
 		-peer derper-1.104.5=bin/derper-1.104.5 \
 		-peer 'derpd-epoll=only=bulk-tls,knee-tls,$(PACKETS):bin/derpd -engine epoll' \
 		-peer goroutines=no-stun:only=bulk-tls,knee-tls,bulk-plain,knee-plain:bin/goroutines \

@@ -329,17 +329,16 @@ func TestOneReceiveForADatagram(t *testing.T) {
 func TestGather(t *testing.T) {
 	const budget = 80 * time.Microsecond
 	for _, tt := range []struct {
-		name     string
-		budget   time.Duration
-		requests int           // in each turn
-		turn     time.Duration // until its answers are sent
-		between  time.Duration // until the next one, if there was no nap
-		want     time.Duration // of each nap; 0: none
+		name   string
+		budget time.Duration
+		every  time.Duration // a request comes
+		turn   time.Duration // until the answers of a turn are sent
+		want   time.Duration // of each nap; 0: none
 	}{
-		{"one by one", budget, 1, 4 * time.Microsecond, 76 * time.Microsecond, 0},
-		{"several", budget, 2, 10 * time.Microsecond, 10 * time.Microsecond, 70 * time.Microsecond},
-		{"many, in a long turn", budget, 20, 60 * time.Microsecond, 0, 0},
-		{"off", 0, 2, 10 * time.Microsecond, 10 * time.Microsecond, 0},
+		{"one by one", budget, 80 * time.Microsecond, 4 * time.Microsecond, 0},
+		{"several", budget, 10 * time.Microsecond, 10 * time.Microsecond, 70 * time.Microsecond},
+		{"many, in long turns", budget, 2 * time.Microsecond, 60 * time.Microsecond, 0},
+		{"off", 0, 10 * time.Microsecond, 10 * time.Microsecond, 0},
 	} {
 		s := listen(t, "127.0.0.1:0")
 		c := client(t, "127.0.0.1:0")
@@ -349,12 +348,14 @@ func TestGather(t *testing.T) {
 		}
 		s.gather = tt.budget
 		now := int64(time.Hour)
-		s.receive = func(_ uintptr, m []message) (int, unix.Errno) {
-			now += int64(tt.turn)
-			for i := range tt.requests {
-				m[i].n = 0 // none that is answered
+		next := now // when a request comes
+		s.receive = func(_ uintptr, m []message) (n int, _ unix.Errno) {
+			for ; next <= now && n < len(m); n++ {
+				m[n].n = 0 // nothing that is answered
+				next += int64(tt.every)
 			}
-			return tt.requests, 0
+			now += int64(tt.turn)
+			return n, 0
 		}
 		turn := newTurns(s)
 		turn.now = func() int64 { return now }
@@ -370,7 +371,7 @@ func TestGather(t *testing.T) {
 			before := len(naps)
 			turn.gather()
 			if len(naps) == before {
-				now += int64(tt.between)
+				now = max(now, next)
 			}
 		}
 		switch {

@@ -19,8 +19,8 @@ const (
 	pause = 100 * time.Millisecond
 
 	// gatherMin is how many events must be expected in the time they may wait, for a wait to be
-	// worth its timer.
-	gatherMin = 2
+	// worth its timer and what it does to the latency: two of them save next to nothing.
+	gatherMin = 3
 	// gatherMost events are worth no longer wait: a fifth of what a turn costs beside them is
 	// little, and each more saves less.
 	gatherMost = 5
