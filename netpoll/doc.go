@@ -97,7 +97,9 @@
 //
 // A copied send is quiet: it completes only if the kernel has not taken all at once, and is then
 // followed by one for the rest, which waits for room. So one call submits a turn's sends and waits
-// for whatever is next, and nothing wakes it but what wants a turn.
+// for whatever is next, and nothing wakes it but what wants a turn. A send that has another behind
+// it completes in any case. No first try waits for room, so that it is known by the end of the
+// submission whose peer holds things up.
 //
 // A reset of a connection that has had its FIN is told by the next Send, not before.
 //

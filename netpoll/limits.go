@@ -78,7 +78,8 @@ const unsentBytesMax = 128 << 10
 const (
 	// briefMax is how long a sleep was for the next one to be expected brief too: such a one keeps
 	// the processor of Go's scheduler. Should it become longer, the runtime interrupts it by a
-	// signal when it wants the processor, and after 10 ms in any case; and briefLimit ends it. That
+	// signal when it wants the processor, and after 10 ms in any case; and briefLimit ends it, should
+	// signals be turned off (GODEBUG=asyncpreemptoff=1). That
 	// is no shorter, since a timer that is the next of all costs 2 µs to set and to take back (it
 	// is written to the processor's own, which a hypervisor intercepts).
 	briefMax   = time.Millisecond

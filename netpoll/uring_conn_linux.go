@@ -99,9 +99,7 @@ func (l *URing) end(slot int32, c *uconn, reason why) {
 	l.room(b).CloseFile(file, kindNone)
 	b.closing = true
 	c.link = int32(reason)
-	if c.ops == 0 {
-		l.ended = append(l.ended, slot)
-	}
+	l.endWhenDone(slot, c)
 }
 
 // endWhenDone has the end of a connection told if the kernel is done with it.

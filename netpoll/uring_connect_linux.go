@@ -57,7 +57,6 @@ func (l *URing) connected(b *bank, slot int32, c *uconn, res int32) {
 	c.state = open
 	if c.send != 0 {
 		l.submitSend(slot, c, &l.sends[c.send-1])
-		l.asked = append(l.asked, slot)
 	}
 	l.wantReceive(slot, c)
 	l.handler.Connected(MakeHandle(l.id, int(slot), c.generation), nil)

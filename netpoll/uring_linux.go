@@ -201,7 +201,7 @@ func (l *URing) wait() {
 		if !bounded {
 			timeout = -1
 		}
-		if l.owed || l.spin || timeout == 0 || l.state.Load() == notified {
+		if l.owed || l.spin || timeout == 0 || l.state.Load() == notified || l.ready() {
 			l.submit(true)
 			if l.spin && timeout != 0 && !l.owed && !l.ready() && l.state.Load() != notified {
 				l.stats.Idle++
@@ -269,7 +269,7 @@ func (l *URing) sleep(timeout time.Duration) {
 	quiet := true
 	for _, b := range others {
 		b.ring.Notify(true)
-		quiet = quiet && !b.ring.Waiting() && !b.ring.Ready()
+		quiet = quiet && !b.ring.Waiting() && !b.ring.Ready() && b.ring.Pending() == 0
 	}
 	if quiet {
 		l.stats.Sleeps++
@@ -377,6 +377,13 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 		l.ops--
 		if kind == kindReceive {
 			l.receives--
+		}
+	}
+	if kind == kindSend && c.send != 0 {
+		p := &l.sends[c.send-1]
+		p.quiet = false // nothing more is to be found out about it
+		if !p.blocked && cqe.Res == -int32(unix.EAGAIN) {
+			cqe.Res = 0
 		}
 	}
 	switch {

@@ -51,6 +51,47 @@ func TestTakenSendMakesNoCompletion(t *testing.T) {
 	})
 }
 
+// A send that has a successor has a completion too, from which the successor goes on; one that was
+// submitted in the midst of a turn is known to be over when the next one comes.
+func TestSendBehindAnother(t *testing.T) {
+	eachURing(t, func(t *testing.T, sh shape) {
+		p := &probe{}
+		handles := make(chan Handle, 1)
+		p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+		sent := make(chan sentEvent, 1)
+		p.sent = func(h Handle, b []byte, n int, err error) { sent <- sentEvent{h, b, n, err} }
+		_, addr := shaped(t, p, Config{}, sh)
+		startLoop(t, p)
+		c := dial(t, addr)
+		h := within(t, handles)
+		want := bytes.Repeat([]byte("a"), 100)
+		onLoop(t, p.loop, func() {
+			l := p.loop.(*URing)
+			slot, conn := l.find(h)
+			b, _ := l.bank(slot)
+			l.Send(h, want)
+			b.submit()
+			for i, taken := range []bool{true, false} {
+				chunk := chunkOf(i, sendCopyMax)
+				want = append(want, chunk...)
+				if l.Send(h, chunk) != taken {
+					t.Errorf("send %d: want taken %t", i, taken)
+				}
+			}
+			if conn.send == 0 || l.sends[conn.send-1].quiet {
+				t.Error("what is before another send is quiet")
+			}
+		})
+		if e := within(t, sent); e.n != sendCopyMax || e.err != nil {
+			t.Errorf("Sent %d, %v", e.n, e.err)
+		}
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("other bytes came than were sent, or %v", err)
+		}
+	})
+}
+
 // What the kernel does not take at once follows when there is room, in its order, and what was
 // handed over meanwhile after it. Of a long send it takes a part, of a short one nothing.
 func TestHeldUpSendGoesOn(t *testing.T) {
@@ -101,6 +142,9 @@ func testHeldUpSendGoesOn(t *testing.T, sh shape, size int) {
 // chunkOf are bytes that tell which chunk they are of.
 func chunkOf(i, size int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >> 8)}, size/2) }
 
+// noLock is a value of SO_BUF_LOCK, where the kernel finds it.
+var noLock [4]byte
+
 // More sends are held up at once than the queue of completions has room for. None of them is
 // mistaken for one that was taken because its completion is late.
 func TestMoreHeldUpThanCompletions(t *testing.T) {
@@ -108,6 +152,7 @@ func TestMoreHeldUpThanCompletions(t *testing.T) {
 		t.Skip(err)
 	}
 	const conns, buffer = 12, 4 << 10
+	const late = 8 // the completion of whose send does not find room
 	sh := whole(t)
 	sh.entries, sh.completions = 4, 8
 	p := &probe{}
@@ -129,20 +174,21 @@ func TestMoreHeldUpThanCompletions(t *testing.T) {
 		hs[i] = within(t, handles)
 	}
 	onLoop(t, p.loop, func() {
-		// The kernel takes a queue of requests at a time, and none once completions have overflowed:
-		// they do in the midst of a queue, which three for each four requests bring about.
+		// Three completions for each queue of four requests, so that their own queue is not full just
+		// when one ends.
 		for i, h := range hs {
 			if !l.Send(h, chunkOf(i, sendCopyMax)) {
 				t.Errorf("send %d is known to be held up before it was submitted", i)
 			}
 			if i%3 == 2 {
-				l.linger(int32(h.Slot()))
+				b, file := l.bank(int32(h.Slot()))
+				l.room(b).SetOption(file, unix.SOL_SOCKET, unix.SO_BUF_LOCK, noLock[:], kindNone)
 			}
 		}
 		if !l.banks[0].ring.Overflowed() {
 			t.Error("there was room for all completions")
 		}
-		l.settle() // as it is when a connection is closed
+		l.Close(hs[late]) // for which it has to be found out what became of the send
 	})
 	for i, peer := range peers {
 		got := make([]byte, sendCopyMax)
@@ -150,9 +196,63 @@ func TestMoreHeldUpThanCompletions(t *testing.T) {
 			t.Errorf("connection %d: other bytes came, or %v", i, err)
 		}
 	}
+	if n, err := peers[late].Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the last bytes of a closed connection: %d more, %v", n, err)
+	}
 	onLoop(t, p.loop, func() {
-		if s := l.Stats(); s.SendBlocked != conns || s.SendBytes != conns*sendCopyMax {
+		if s := l.Stats(); s.SendBlocked != conns-1 || s.SendBytes < (conns-1)*sendCopyMax {
 			t.Errorf("stats %+v", s)
 		}
 	})
+}
+
+// A send that fails ends its connection once, also when its completion is there before anybody has
+// looked what became of it, and when the connection is closed meanwhile.
+func TestQuietSendFails(t *testing.T) {
+	for name, closes := range map[string]bool{"left alone": false, "closed": true} {
+		eachURing(t, func(t *testing.T, sh shape) {
+			p := &probe{}
+			handles, closed := make(chan Handle, 1), make(chan error, 1)
+			p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+			p.closed = func(_ Handle, err error) { closed <- err }
+			l, addr := shaped(t, p, Config{}, sh)
+			startLoop(t, p)
+			dial(t, addr)
+			h := within(t, handles)
+			receives := 0
+			onLoop(t, l, func() {
+				slot, _ := l.find(h)
+				receives = l.receives
+				b, _ := l.bank(slot)
+				withSocket(t, l, h, func(fd int) {
+					if err := unix.Shutdown(fd, unix.SHUT_WR); err != nil {
+						t.Error(err)
+					}
+				})
+				l.Send(h, []byte("of which nothing is taken"))
+				b.submit()
+				if closes {
+					l.Close(h)
+				}
+			})
+			want := error(unix.EPIPE)
+			if closes {
+				want = nil
+			}
+			if err := within(t, closed); err != want {
+				t.Errorf("%s: Closed with %v, want %v", name, err, want)
+			}
+			onLoop(t, l, func() {
+				sum := 0
+				l.eachSlot(func(_ int32, c *uconn) { sum += int(c.ops) })
+				if l.ops != sum || l.receives != receives-1 {
+					t.Errorf("%s: %d requests of connections, which have %d; %d receives, one less than %d",
+						name, l.ops, sum, l.receives, receives)
+				}
+				if l.wheel.armed != 0 {
+					t.Errorf("%s: %d timers without a connection", name, l.wheel.armed)
+				}
+			})
+		})
+	}
 }

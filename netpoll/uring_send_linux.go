@@ -38,6 +38,11 @@ func (l *URing) Send(h Handle, b []byte) bool {
 	if c == nil || len(b) == 0 {
 		return true
 	}
+	if bank, _ := l.bank(slot); c.send != 0 {
+		if p := &l.sends[c.send-1]; p.quiet && bank.ring.Submitted(p.number) {
+			l.settle()
+		}
+	}
 	if c.send != 0 {
 		return l.sendBehind(slot, &l.sends[c.send-1], b)
 	}
@@ -51,7 +56,6 @@ func (l *URing) Send(h Handle, b []byte) bool {
 		p.b = chunk[:copy(chunk, b)]
 	}
 	l.submitSend(slot, c, p)
-	l.asked = append(l.asked, slot)
 	return p.chunk != nil
 }
 
@@ -61,25 +65,35 @@ func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
 		panic("netpoll: Send before Sent of the last one")
 	}
 	have := len(p.b)
-	bank, _ := l.bank(slot)
-	if p.sqe != nil && !bank.ring.Submitted(p.number) && have+len(b) <= len(p.chunk) {
-		p.b = p.chunk[:have+copy(p.chunk[have:], b)]
-		p.sqe.Extend(len(b))
-		return true
+	if bank, _ := l.bank(slot); p.sqe != nil && !bank.ring.Submitted(p.number) {
+		if have+len(b) <= len(p.chunk) {
+			p.b = p.chunk[:have+copy(p.chunk[have:], b)]
+			p.sqe.Extend(len(b))
+			return true
+		}
+		if p.quiet { // it comes to sending the next, and that is a turn's
+			p.quiet = false
+			p.sqe.AtOnce()
+		}
 	}
 	p.next = b
 	return false
 }
 
-// submitSend asks the kernel to take the rest of p.b.
+// submitSend asks the kernel to take the rest of p.b: at once, or, if it is known that there is no
+// room, when there is.
 func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 	b, file := l.bank(slot)
 	ring := l.room(b)
 	p.number = ring.Given()
 	p.sqe = ring.Send(file, p.b[p.taken:], p.chunk != nil, userData(kindSend, slot, c.generation))
 	p.passed = false
-	if p.quiet = p.chunk != nil && !p.blocked; p.quiet {
+	switch p.quiet = p.chunk != nil && !p.blocked; {
+	case p.quiet:
 		p.sqe.Quiet()
+		l.asked = append(l.asked, slot)
+	case !p.blocked:
+		p.sqe.AtOnce()
 	}
 	b.expects = true
 	l.expect(c)
@@ -89,9 +103,6 @@ func (l *URing) submitSend(slot int32, c *uconn, p *passage) {
 // sent handles the completion of a send.
 func (l *URing) sent(slot int32, c *uconn, res int32) {
 	p := &l.sends[c.send-1]
-	if p.quiet && res == -int32(unix.EAGAIN) {
-		res = 0
-	}
 	if res < 0 {
 		l.end(slot, c, why(-res))
 		return
@@ -121,29 +132,31 @@ func (l *URing) through(slot int32, c *uconn, p *passage) {
 	l.land(c)
 	if next != nil {
 		p = l.launch(c)
-		p.b = next
+		p.b, p.blocked = next, blocked
 		l.submitSend(slot, c, p)
-		l.asked = append(l.asked, slot)
 		if blocked { // the same hold-up goes on
-			p.blocked = true
 			l.startWriteTimer(slot, c, p)
 		}
 	}
 }
 
-// settle looks what became of copied sends after a submission, without a turn: of those that are
-// through, before a handler method could find them under way, and of those that wait for room,
-// because the time of their peers begins.
+// settle looks after a submission for copied sends that are through, without a turn, and before a
+// handler method could find them under way.
 func (l *URing) settle() {
 	if len(l.asked) == 0 {
 		return
 	}
 	for _, b := range l.banks {
+		for b.ring.Overflowed() {
+			b.ring.Stash()
+			b.submit()
+		}
 		b.ring.Each(l.notePassed)
 	}
-	asked := l.asked
-	l.asked = asked[:0] // at most one of what is looked at goes back: no further than that
-	for _, slot := range asked {
+	// What follows submits nothing, of which nothing would be known yet: no quiet send has another
+	// behind it.
+	later := l.asked[:0]
+	for _, slot := range l.asked {
 		c := l.at(slot)
 		if c.send == 0 {
 			continue
@@ -151,15 +164,14 @@ func (l *URing) settle() {
 		p := &l.sends[c.send-1]
 		b, _ := l.bank(slot)
 		switch {
-		case !b.ring.Submitted(p.number) || p.quiet && b.ring.Overflowed():
-			l.asked = append(l.asked, slot)
-		case p.passed:
-		case p.quiet:
+		case !p.quiet || p.passed:
+		case !b.ring.Submitted(p.number):
+			later = append(later, slot)
+		default:
 			l.took(slot, c, p)
-		case !p.blocked && c.state == open:
-			l.block(slot, c, p)
 		}
 	}
+	l.asked = later
 }
 
 // notePassed notes a completion that is there. It goes on to the next one.
@@ -211,10 +223,10 @@ func (l *URing) loud(slot int32, c *uconn) {
 		if cqe.UserData != data {
 			return true
 		}
-		cqe.UserData = kindNone
-		c.ops--
-		l.ops--
-		if cqe.Res >= 0 || cqe.Res == -int32(unix.EAGAIN) {
+		if cqe.Res >= 0 || cqe.Res == -int32(unix.EAGAIN) { // or the end of all sending
+			cqe.UserData = kindNone
+			c.ops--
+			l.ops--
 			n := max(cqe.Res, 0)
 			l.stats.SendBytes += uint64(n)
 			p.taken += int(n)
@@ -265,6 +277,9 @@ func (l *URing) queued(c *uconn, res int32) {
 // send only when a good part of what it may hold is free, which a slow peer may not achieve in
 // the time; what it has acknowledged tells it from a dead one.
 func (l *URing) sendExpired(slot int32, c *uconn) {
+	if c.send == 0 {
+		return // a closed connection had nothing more to send
+	}
 	if c.state == closed { // it was to be closed when a last send is through
 		b, _ := l.bank(slot)
 		l.cancel(b, kindSend, slot, c)

@@ -23,7 +23,7 @@ type Server struct {
 	closed  chan struct{} // closed by Close; ends a pause
 	mu      sync.Mutex    // for what follows
 	closing bool
-	serving bool
+	serving chan struct{} // closed when Serve has ended; nil: it was not called
 
 	// The system calls, replaced by tests.
 	receive, send func(fd uintptr, m []message) (int, unix.Errno)
@@ -104,49 +104,40 @@ func (s *Server) Addr() netip.AddrPort { return s.addr }
 // Stats returns the counters so far.
 func (s *Server) Stats() Stats { return s.counters.load() }
 
-// Close ends Serve and frees the port. Further calls do nothing.
+// Close ends Serve, waits until it has ended, and frees the port. Further calls do nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closing {
+		s.mu.Unlock()
 		return nil
 	}
 	s.closing = true
 	close(s.closed)
-	if s.serving {
-		// Wakes whoever polls the socket, though the call says that there is no connection
-		// (ENOTCONN); the descriptor is Serve's to close.
+	serving := s.serving
+	s.mu.Unlock()
+	if serving != nil {
+		// It wakes whoever polls the socket, though it says that there is no connection (ENOTCONN).
 		_ = unix.Shutdown(int(s.fd), unix.SHUT_RD)
-		return nil
+		<-serving
 	}
 	return unix.Close(int(s.fd))
 }
 
-// begin takes the socket for Serve, unless it is closed.
-func (s *Server) begin() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.serving = !s.closing
-	return s.serving
-}
-
-// end gives it back.
-func (s *Server) end() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.serving = false
-	if s.closing {
-		unix.Close(int(s.fd))
-	}
-}
-
 // Serve answers requests until Close, and then returns nil. No failed read or write ends
 // it: they are counted, and the next datagram gets its answer. It has a thread to itself.
+// It may be called once.
 func (s *Server) Serve() error {
-	if !s.begin() {
-		return nil
+	s.mu.Lock()
+	if s.closing || s.serving != nil {
+		defer s.mu.Unlock()
+		if s.closing {
+			return nil
+		}
+		return fmt.Errorf("stun: UDP %v is being served already", s.addr)
 	}
-	defer s.end()
+	s.serving = make(chan struct{})
+	defer close(s.serving)
+	s.mu.Unlock()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	t := newTurns(s)

@@ -213,6 +213,32 @@ func TestCloseIsIdempotent(t *testing.T) {
 	}
 }
 
+// Close frees the port also of a server that waits for requests, before it returns.
+func TestCloseWaitsForServe(t *testing.T) {
+	addr := netip.MustParseAddrPort("127.0.0.1:0")
+	for range 50 {
+		s := listen(t, addr.String())
+		addr = s.Addr()
+		done := make(chan error, 1)
+		go func() { done <- s.Serve() }()
+		ask(t, client(t, "127.0.0.1:0"), addr)
+		if err := s.Serve(); err == nil || !strings.Contains(err.Error(), "already") {
+			t.Fatalf("a second Serve: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatalf("Serve: %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("Serve does not end with Close")
+		}
+	}
+}
+
 // Errors that ICMP or a lack of memory leaves behind are counted and survived.
 func TestReadErrorsDoNotEndServe(t *testing.T) {
 	s := listen(t, "127.0.0.1:0")

@@ -60,9 +60,15 @@ func (r *Ring) Send(file int, b []byte, all bool, data uint64) *SQE {
 	return sqe
 }
 
-// Quiet makes a Send that completes at once: without waiting for room, and with a completion only
-// if not all of it was taken. Res is then what was, or -EAGAIN for nothing. It has been taken when
-// Submitted is true, there is no such completion, and Overflowed is false.
+// AtOnce makes a Send that never waits for room: it completes with Submit. Res is what was taken, or
+// -EAGAIN for nothing. It undoes Quiet on one that has not been submitted yet.
+func (sqe *SQE) AtOnce() {
+	sqe.flags &^= sqeCQESkipSuccess
+	sqe.opFlags |= unix.MSG_DONTWAIT
+}
+
+// Quiet is AtOnce for a Send of which all is wanted, and leaves out the completion if all of it was
+// taken. It was when Submitted is true, there is no completion, and Overflowed is false.
 func (sqe *SQE) Quiet() {
 	sqe.flags |= sqeCQESkipSuccess
 	sqe.opFlags |= unix.MSG_DONTWAIT

@@ -36,6 +36,9 @@ type Ring struct {
 	cqes    []CQE
 	head    uint32 // CQEs taken so far
 
+	stash []CQE // taken by Stash
+	given int   // of these, by Next
+
 	arg       geteventsArg
 	ts        unix.Timespec
 	waitFlags uintptr
@@ -154,7 +157,7 @@ func (r *Ring) Submitted(number uint32) bool {
 }
 
 // Ready tells whether there is a completion to take.
-func (r *Ring) Ready() bool { return atomic.LoadUint32(r.cqTail) != r.head }
+func (r *Ring) Ready() bool { return len(r.stash) > 0 || atomic.LoadUint32(r.cqTail) != r.head }
 
 // Waiting tells whether the kernel has work for this ring that becomes completions in Enter.
 func (r *Ring) Waiting() bool {
@@ -171,8 +174,25 @@ func (r *Ring) untaken() bool {
 	return r.Ready() || r.Overflowed()
 }
 
+// Stash makes room in the queue for completions that overflowed: Next gives those that were there
+// all the same, and first.
+func (r *Ring) Stash() {
+	end := atomic.LoadUint32(r.cqTail)
+	for ; r.head != end; r.head++ {
+		r.stash = append(r.stash, r.cqes[r.head&uint32(len(r.cqes)-1)])
+	}
+	atomic.StoreUint32(r.cqHead, r.head)
+}
+
 // Next takes a completion.
 func (r *Ring) Next() (cqe CQE, ok bool) {
+	if len(r.stash) > 0 {
+		cqe = r.stash[r.given]
+		if r.given++; r.given == len(r.stash) {
+			r.stash, r.given = r.stash[:0], 0
+		}
+		return cqe, true
+	}
 	if atomic.LoadUint32(r.cqTail) == r.head {
 		return CQE{}, false
 	}
@@ -185,6 +205,11 @@ func (r *Ring) Next() (cqe CQE, ok bool) {
 // Each shows the completions that are there without taking them; what visit changes in them
 // is what Next will give. It ends when visit returns false.
 func (r *Ring) Each(visit func(*CQE) bool) {
+	for i := r.given; i < len(r.stash); i++ {
+		if !visit(&r.stash[i]) {
+			return
+		}
+	}
 	for i, end := r.head, atomic.LoadUint32(r.cqTail); i != end; i++ {
 		if !visit(&r.cqes[i&uint32(len(r.cqes)-1)]) {
 			return
