@@ -60,15 +60,15 @@ func (r *Ring) Send(file int, b []byte, all bool, data uint64) *SQE {
 	return sqe
 }
 
-// AtOnce makes a Send that never waits for room: it completes with Submit. Res is what was taken, or
-// -EAGAIN for nothing. It undoes Quiet on one that has not been submitted yet.
+// AtOnce makes a Send that never waits for room: it completes with Submit. Res is what was taken,
+// or -EAGAIN for nothing. It undoes Quiet on one that has not been submitted yet.
 func (sqe *SQE) AtOnce() {
 	sqe.flags &^= sqeCQESkipSuccess
 	sqe.opFlags |= unix.MSG_DONTWAIT
 }
 
-// Quiet is AtOnce for a Send of which all is wanted, and leaves out the completion if all of it was
-// taken. It was when Submitted is true, there is no completion, and Overflowed is false.
+// Quiet is AtOnce for a Send of which all is wanted, and leaves out the completion if all of it
+// was taken: that is so when Submitted is true, there is none, and Overflowed is false.
 func (sqe *SQE) Quiet() {
 	sqe.flags |= sqeCQESkipSuccess
 	sqe.opFlags |= unix.MSG_DONTWAIT
