@@ -106,7 +106,7 @@
 // # Files
 //
 // A turn is epoll_linux.go; its parts are wake_linux.go, stream_linux.go, accept_linux.go,
-// connect_linux.go and wheel.go; conn_linux.go is the table of connections, pace_linux.go lets
+// connect_linux.go and wheel.go; conn_linux.go is the table of connections, pace lets
 // events gather, standing.go keeps receive buffers small under overload. With uring_ before the
 // name the same files are those of io_uring; uring_bank_linux.go is a ring with its table of
 // descriptors, of which a loop has as many as its connections need. The binding to the kernel is

@@ -391,6 +391,7 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 		l.accepted(b, slot, c, cqe.Res)
 	case c.state == closed || c.state == refused:
 		if kind == kindSend && c.send != 0 && cqe.Res > 0 {
+			l.stats.SendBytes += uint64(cqe.Res)
 			l.sends[c.send-1].taken += int(cqe.Res)
 		}
 		l.endWhenDone(slot, c)

@@ -146,39 +146,35 @@ func chunkOf(i, size int) []byte { return bytes.Repeat([]byte{byte(i), byte(i >>
 var noLock [4]byte
 
 // More sends are held up at once than the queue of completions has room for. None of them is
-// mistaken for one that was taken because its completion is late.
+// mistaken for one that was taken because its completion is late, and one whose connection is closed
+// meanwhile leaves, whether or not another is behind it.
 func TestMoreHeldUpThanCompletions(t *testing.T) {
-	if err := ProbeURing(); err != nil {
-		t.Skip(err)
+	for _, another := range []bool{false, true} {
+		testMoreHeldUpThanCompletions(t, another)
 	}
-	const conns, buffer = 12, 4 << 10
+}
+
+func testMoreHeldUpThanCompletions(t *testing.T, another bool) {
+	const conns = 12
 	const late = 8 // the completion of whose send does not find room
 	sh := whole(t)
 	sh.entries, sh.completions = 4, 8
 	p := &probe{}
-	handles := make(chan Handle, conns)
-	p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
-		withSocket(t, p.loop, h, func(fd int) {
-			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer); err != nil {
-				t.Error(err)
-			}
-		})
-		handles <- h
+	p.sent = func(_ Handle, _ []byte, n int, err error) {
+		if n != 0 || err != ErrClosed {
+			t.Errorf("Sent %d, %v", n, err)
+		}
 	}
-	l, addr := shaped(t, p, Config{}, sh)
-	startLoop(t, p)
-	var peers [conns]io.Reader
-	var hs [conns]Handle
-	for i := range conns {
-		peers[i] = dialNarrow(t, addr, buffer)
-		hs[i] = within(t, handles)
-	}
+	l, peers, hs := full(t, p, sh, conns)
 	onLoop(t, p.loop, func() {
-		// Three completions for each queue of four requests, so that their own queue is not full just
+		// Three completions for each queue of four requests, so that their own queue is not just full
 		// when one ends.
 		for i, h := range hs {
 			if !l.Send(h, chunkOf(i, sendCopyMax)) {
 				t.Errorf("send %d is known to be held up before it was submitted", i)
+			}
+			if i == late && another && l.Send(h, chunkOf(i, sendCopyMax)) {
+				t.Error("a second copy of the largest size is taken")
 			}
 			if i%3 == 2 {
 				b, file := l.bank(int32(h.Slot()))
@@ -191,19 +187,80 @@ func TestMoreHeldUpThanCompletions(t *testing.T) {
 		l.Close(hs[late]) // for which it has to be found out what became of the send
 	})
 	for i, peer := range peers {
-		got := make([]byte, sendCopyMax)
-		if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, chunkOf(i, len(got))) {
-			t.Errorf("connection %d: other bytes came, or %v", i, err)
-		}
+		mustReadChunk(t, peer, i)
 	}
-	if n, err := peers[late].Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("after the last bytes of a closed connection: %d more, %v", n, err)
-	}
+	mustEnd(t, peers[late])
 	onLoop(t, p.loop, func() {
-		if s := l.Stats(); s.SendBlocked != conns-1 || s.SendBytes < (conns-1)*sendCopyMax {
-			t.Errorf("stats %+v", s)
+		if s := l.Stats(); s.SendBlocked != conns || s.SendBytes != conns*sendCopyMax {
+			t.Errorf("another behind it %t: stats %+v", another, s)
 		}
 	})
+}
+
+// full makes connections of which the kernel takes a part of the longest copy only.
+func full(t *testing.T, p *probe, sh shape, conns int) (*URing, []io.Reader, []Handle) {
+	t.Helper()
+	const buffer = 4 << 10
+	handles := make(chan Handle, conns)
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
+		withSocket(t, p.loop, h, func(fd int) {
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, buffer); err != nil {
+				t.Error(err)
+			}
+		})
+		handles <- h
+	}
+	l, addr := shaped(t, p, Config{}, sh)
+	startLoop(t, p)
+	peers, hs := make([]io.Reader, conns), make([]Handle, conns)
+	for i := range conns {
+		peers[i] = dialNarrow(t, addr, buffer)
+		hs[i] = within(t, handles)
+	}
+	return l, peers, hs
+}
+
+func mustReadChunk(t *testing.T, peer io.Reader, i int) {
+	t.Helper()
+	got := make([]byte, sendCopyMax)
+	if _, err := io.ReadFull(peer, got); err != nil || !bytes.Equal(got, chunkOf(i, len(got))) {
+		t.Errorf("connection %d: other bytes came, or %v", i, err)
+	}
+}
+
+func mustEnd(t *testing.T, peer io.Reader) {
+	t.Helper()
+	if n, err := peer.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the last bytes of a closed connection: %d more, %v", n, err)
+	}
+}
+
+// A send that was taken leaves after Close also if another was behind it, and whether or not the
+// kernel has tried it already.
+func TestCloseBehindAnother(t *testing.T) {
+	for name, submits := range map[string]bool{"not tried": false, "tried": true} {
+		eachURing(t, func(t *testing.T, sh shape) {
+			p := &probe{}
+			sent := make(chan error, 1)
+			p.sent = func(_ Handle, _ []byte, _ int, err error) { sent <- err }
+			l, peers, hs := full(t, p, sh, 1)
+			onLoop(t, l, func() {
+				if !l.Send(hs[0], chunkOf(0, sendCopyMax)) || l.Send(hs[0], chunkOf(1, sendCopyMax)) {
+					t.Errorf("%s: the first was not taken, or the second was", name)
+				}
+				if submits {
+					b, _ := l.bank(int32(hs[0].Slot()))
+					b.submit()
+				}
+				l.Close(hs[0])
+			})
+			mustReadChunk(t, peers[0], 0)
+			mustEnd(t, peers[0])
+			if err := within(t, sent); err != ErrClosed {
+				t.Errorf("%s: Sent: %v", name, err)
+			}
+		})
+	}
 }
 
 // A send that fails ends its connection once, also when its completion is there before anybody has

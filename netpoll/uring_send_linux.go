@@ -39,7 +39,7 @@ func (l *URing) Send(h Handle, b []byte) bool {
 		return true
 	}
 	if bank, _ := l.bank(slot); c.send != 0 {
-		if p := &l.sends[c.send-1]; p.quiet && bank.ring.Submitted(p.number) {
+		if p := &l.sends[c.send-1]; p.quiet && !p.passed && bank.ring.Submitted(p.number) {
 			l.settle()
 		}
 	}
@@ -65,7 +65,7 @@ func (l *URing) sendBehind(slot int32, p *passage, b []byte) bool {
 		panic("netpoll: Send before Sent of the last one")
 	}
 	have := len(p.b)
-	if bank, _ := l.bank(slot); p.sqe != nil && !bank.ring.Submitted(p.number) {
+	if bank, _ := l.bank(slot); !p.blocked && !bank.ring.Submitted(p.number) {
 		if have+len(b) <= len(p.chunk) {
 			p.b = p.chunk[:have+copy(p.chunk[have:], b)]
 			p.sqe.Extend(len(b))
@@ -146,11 +146,8 @@ func (l *URing) settle() {
 	if len(l.asked) == 0 {
 		return
 	}
+	l.drain()
 	for _, b := range l.banks {
-		for b.ring.Overflowed() {
-			b.ring.Stash()
-			b.submit()
-		}
 		b.ring.Each(l.notePassed)
 	}
 	// What follows submits nothing, of which nothing would be known yet: no quiet send has another
@@ -174,6 +171,16 @@ func (l *URing) settle() {
 	l.asked = later
 }
 
+// drain takes in the completions for which there was no room.
+func (l *URing) drain() {
+	for _, b := range l.banks {
+		for b.ring.Overflowed() {
+			b.ring.Stash()
+			b.submit()
+		}
+	}
+}
+
 // notePassed notes a completion that is there. It goes on to the next one.
 func (l *URing) notePassed(cqe *uring.CQE) bool {
 	if cqe.UserData>>56 == kindSend {
@@ -190,29 +197,27 @@ func (l *URing) took(slot int32, c *uconn, p *passage) {
 	c.ops--
 	l.ops--
 	l.stats.SendBytes += uint64(len(p.b))
-	p.quiet = false
-	if c.state == open {
-		l.through(slot, c, p)
-		return
-	}
-	p.taken = len(p.b)
-	l.endWhenDone(slot, c)
+	l.through(slot, c, p)
 }
 
-// loud sees to it that what is under way from a connection which is about to be closed is with the
-// kernel to the end, and ends with a completion. The kernel forgets the file of a connection with
-// its close, so that what a quiet send has left could not be sent any more after it.
+// loud sees to it that a copied send of a connection which is about to be closed is with the
+// kernel to the end, waiting for room if need be, and ends with a completion. The kernel forgets
+// the file of a connection with its close: what a first try has left could not be sent after it.
 func (l *URing) loud(slot int32, c *uconn) {
-	if c.send == 0 || !l.sends[c.send-1].quiet {
+	if c.send == 0 {
 		return
 	}
 	b, _ := l.bank(slot)
 	p := &l.sends[c.send-1]
-	if !b.ring.Submitted(p.number) {
+	switch {
+	case p.chunk == nil || p.blocked:
+		return // no copy, or no first try
+	case !b.ring.Submitted(p.number):
 		p.quiet = false
 		p.sqe.Loud()
 		return
 	}
+	l.drain()
 	l.settle()
 	if c.send == 0 {
 		return
@@ -223,13 +228,14 @@ func (l *URing) loud(slot int32, c *uconn) {
 		if cqe.UserData != data {
 			return true
 		}
-		if cqe.Res >= 0 || cqe.Res == -int32(unix.EAGAIN) { // or the end of all sending
+		n := int(max(cqe.Res, 0))
+		if (cqe.Res >= 0 || cqe.Res == -int32(unix.EAGAIN)) && n < len(p.b)-p.taken {
 			cqe.UserData = kindNone
 			c.ops--
 			l.ops--
-			n := max(cqe.Res, 0)
 			l.stats.SendBytes += uint64(n)
-			p.taken += int(n)
+			l.stats.SendBlocked++
+			p.taken += n
 			p.blocked = true
 			l.submitSend(slot, c, p)
 		}

@@ -33,4 +33,6 @@ const (
 	// much as half an answer.
 	briefMax   = time.Millisecond
 	briefLimit = 20 * time.Millisecond
+	// waitLimit ends any wait, should a kernel not wake it when the socket is shut down.
+	waitLimit = time.Second
 )

@@ -126,12 +126,14 @@ func (t *turns) wait(events int16) {
 	p := unix.PollFd{Fd: int32(t.server.fd), Events: events | unix.POLLRDHUP}
 	began := t.now()
 	var n uintptr
+	limit := unix.NsecToTimespec(int64(waitLimit))
 	if t.brief {
-		limit := unix.NsecToTimespec(int64(briefLimit))
+		limit = unix.NsecToTimespec(int64(briefLimit))
 		n, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1,
 			uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	} else {
-		n, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, 0, 0, 0, 0)
+		n, _, _ = unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1,
+			uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	}
 	t.brief = n == 1 && (t.brief || t.now()-began < int64(briefMax))
 }

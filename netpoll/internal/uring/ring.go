@@ -237,6 +237,10 @@ type Wait struct {
 
 // Wait is Submit and blocks. It may return without a completion (a signal): the caller looks again.
 func (r *Ring) Wait(w Wait) {
+	if len(r.stash) > 0 {
+		r.Submit()
+		return
+	}
 	atomic.StoreUint32(r.sqTail, r.tail)
 	r.arg = geteventsArg{}
 	if w.Timeout >= 0 {

@@ -240,6 +240,46 @@ func TestQueues(t *testing.T) {
 	}
 }
 
+// What is stashed stays visible and in order, and makes room for what overflowed.
+func TestStash(t *testing.T) {
+	r := open(t, Config{Entries: 4, Completions: 4, Files: 1})
+	for i := range uint64(8) {
+		if r.Full() {
+			r.Submit()
+		}
+		r.Cancel(77, i) // fails at once
+	}
+	r.Submit()
+	if !r.Overflowed() {
+		t.Fatal("8 completions have room in a queue of 4")
+	}
+	if cqe, ok := r.Next(); !ok || cqe.UserData != 0 {
+		t.Errorf("the first: %+v, %t", cqe, ok)
+	}
+	r.Stash()
+	r.Submit()
+	if r.Overflowed() || !r.Ready() {
+		t.Errorf("overflowed %t, ready %t with 7 completions", r.Overflowed(), r.Ready())
+	}
+	seen := uint64(1)
+	r.Each(func(cqe *CQE) bool {
+		if cqe.UserData != seen {
+			t.Errorf("saw %d, want %d", cqe.UserData, seen)
+		}
+		seen++
+		return true
+	})
+	r.Wait(Wait{Completions: 8, Timeout: -1}) // returns, since there is one already
+	for i := range uint64(7) {
+		if cqe, ok := r.Next(); !ok || cqe.UserData != i+1 {
+			t.Errorf("took %+v, %t, want %d", cqe, ok, i+1)
+		}
+	}
+	if _, ok := r.Next(); ok || seen != 8 || r.Ready() {
+		t.Errorf("saw %d completions of 7, and there are more", seen-1)
+	}
+}
+
 // A quiet send has no completion when all is taken, and one at once when it is not; what is then
 // said to be taken is what the peer gets.
 func TestQuietSend(t *testing.T) {
