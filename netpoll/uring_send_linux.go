@@ -146,8 +146,11 @@ func (l *URing) settle() {
 	if len(l.asked) == 0 {
 		return
 	}
-	l.drain()
 	for _, b := range l.banks {
+		for b.ring.Overflowed() {
+			b.ring.Stash()
+			b.submit()
+		}
 		b.ring.Each(l.notePassed)
 	}
 	// What follows submits nothing, of which nothing would be known yet: no quiet send has another
@@ -169,16 +172,6 @@ func (l *URing) settle() {
 		}
 	}
 	l.asked = later
-}
-
-// drain takes in the completions for which there was no room.
-func (l *URing) drain() {
-	for _, b := range l.banks {
-		for b.ring.Overflowed() {
-			b.ring.Stash()
-			b.submit()
-		}
-	}
 }
 
 // notePassed notes a completion that is there. It goes on to the next one.
@@ -217,8 +210,7 @@ func (l *URing) loud(slot int32, c *uconn) {
 		p.sqe.Loud()
 		return
 	}
-	l.drain()
-	l.settle()
+	l.settle() // which has taken in what overflowed since the send was submitted
 	if c.send == 0 {
 		return
 	}

@@ -38,15 +38,21 @@ func serve(t testing.TB, s *Server) {
 	go func() { done <- s.Serve() }()
 	t.Cleanup(func() {
 		s.Close()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Errorf("Serve: %v", err)
-			}
-		case <-time.After(patience):
-			t.Error("Serve does not end with Close")
-		}
+		mustEnd(t, done)
 	})
+}
+
+// mustEnd waits for Serve, whose result done has, and sees to it that that is nil.
+func mustEnd(t testing.TB, done <-chan error) {
+	t.Helper()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("Serve does not end with Close")
+	}
 }
 
 // waitStats waits until the counters are as wanted.
@@ -228,14 +234,7 @@ func TestCloseWaitsForServe(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatalf("Serve: %v", err)
-			}
-		case <-time.After(patience):
-			t.Fatal("Serve does not end with Close")
-		}
+		mustEnd(t, done)
 	}
 }
 

@@ -49,7 +49,7 @@ func needExec(t testing.TB) {
 }
 
 func workerMain(mode, part string) int {
-	if mode == "stubborn" { // it opens and then heeds nothing, not even the end of its input
+	if mode == "heedless" { // it opens and then heeds nothing, not even the end of its input
 		bufio.NewScanner(os.Stdin).Scan()
 		fmt.Println(`{"to":"open"}`)
 		time.Sleep(time.Hour)
@@ -78,7 +78,7 @@ func workerMain(mode, part string) int {
 // parentMain starts two workers, tells their processes and waits to be killed.
 func parentMain() int {
 	exe, _ := os.Executable()
-	f, err := openWith(loadgen.Job{}, 2, []string{exe, "worker", "stubborn", "0"}, "", usualWaits)
+	f, err := openWith(loadgen.Job{}, 2, []string{exe, "worker", "heedless", "0"}, "", usualWaits)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// stub is a resolver with records that a test sets. A name in errs fails.
-type stub struct {
+// fakeResolver is a resolver with records that a test sets. A name in errs fails.
+type fakeResolver struct {
 	mu      sync.Mutex
 	ips     map[string][]string
 	txt     map[string][]string
@@ -36,7 +36,7 @@ func missing(name string) error {
 	return &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
-func (s *stub) fail(ctx context.Context, name string) error {
+func (s *fakeResolver) fail(ctx context.Context, name string) error {
 	s.mu.Lock()
 	s.lookups++
 	hang, err := s.hang[name], s.errs[name]
@@ -50,7 +50,7 @@ func (s *stub) fail(ctx context.Context, name string) error {
 	return err
 }
 
-func (s *stub) LookupIP(ctx context.Context, network, host string) ([]net.IP, error) {
+func (s *fakeResolver) LookupIP(ctx context.Context, network, host string) ([]net.IP, error) {
 	if network != "ip" {
 		return nil, errors.New("network " + network)
 	}
@@ -69,7 +69,7 @@ func (s *stub) LookupIP(ctx context.Context, network, host string) ([]net.IP, er
 	return all, nil
 }
 
-func (s *stub) LookupTXT(ctx context.Context, name string) ([]string, error) {
+func (s *fakeResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
 	if err := s.fail(ctx, name); err != nil {
 		return nil, err
 	}
@@ -82,14 +82,14 @@ func (s *stub) LookupTXT(ctx context.Context, name string) ([]string, error) {
 }
 
 // set changes records while a Run may be looking.
-func (s *stub) set(change func()) {
+func (s *fakeResolver) set(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
 }
 
-func newStub() *stub {
-	return &stub{
+func newFakeResolver() *fakeResolver {
+	return &fakeResolver{
 		ips: map[string][]string{
 			"login.example":  {"192.0.2.1", "2001:db8::1"},
 			"pub.example":    {"192.0.2.2"},
@@ -144,7 +144,7 @@ type byName = map[string][]string
 var public = byName{"login.example": {"192.0.2.1", "2001:db8::1"}, "pub.example": {"192.0.2.2"}}
 
 func TestNothingConfigured(t *testing.T) {
-	s := newService(t, newStub(), "", " , ")
+	s := newService(t, newFakeResolver(), "", " , ")
 	s.Run(t.Context()) // returns, or the test hangs
 	for _, q := range []string{"", "?q=login.example"} {
 		if got := ask(t, s, client, q); got != nil {
@@ -157,7 +157,7 @@ func TestNothingConfigured(t *testing.T) {
 }
 
 func TestAnswers(t *testing.T) {
-	r := newStub()
+	r := newFakeResolver()
 	s := newService(t, r, "login.example, pub.example,void.example",
 		"secret.example,off.example/zero.example,nothing.example")
 	r.ips["off.example"] = []string{"192.0.2.9"}
@@ -202,7 +202,7 @@ func TestAnswers(t *testing.T) {
 
 // The body is what derper writes: indented by tabs, addresses in their usual form.
 func TestBody(t *testing.T) {
-	r := newStub()
+	r := newFakeResolver()
 	s := newService(t, r, "pub.example", "")
 	s.refresh(t.Context())
 	const want = "{\n\t\"pub.example\": [\n\t\t\"192.0.2.2\"\n\t]\n}"
@@ -217,7 +217,7 @@ func TestBody(t *testing.T) {
 }
 
 func TestOverHTTP(t *testing.T) {
-	s := newService(t, newStub(), "login.example,pub.example", "")
+	s := newService(t, newFakeResolver(), "login.example,pub.example", "")
 	s.refresh(t.Context())
 	srv := httptest.NewServer(s.Handler())
 	defer srv.Close()
@@ -232,7 +232,7 @@ func TestOverHTTP(t *testing.T) {
 }
 
 func TestFailureKeepsOldAnswers(t *testing.T) {
-	r := newStub()
+	r := newFakeResolver()
 	r.txt["share.example"] = []string{"100"}
 	s := newService(t, r, "login.example,pub.example", "secret.example/share.example")
 	if !s.refresh(t.Context()) {
@@ -290,7 +290,7 @@ func TestPercentages(t *testing.T) {
 // TestPercentageEndsWithItsRecord tells a record that is taken away, which ends a rollout,
 // from one that cannot be had at the moment, which leaves it as it is.
 func TestPercentageEndsWithItsRecord(t *testing.T) {
-	r := newStub()
+	r := newFakeResolver()
 	r.txt["share.example"] = []string{"100"}
 	s := newService(t, r, "pub.example", "secret.example/share.example")
 	percent := func() int {
@@ -363,7 +363,7 @@ func TestShareIsOfItsSize(t *testing.T) {
 }
 
 func TestShareOverHTTP(t *testing.T) {
-	s := newService(t, newStub(), "pub.example", "half.example/share.example")
+	s := newService(t, newFakeResolver(), "pub.example", "half.example/share.example")
 	s.refresh(t.Context())
 	want := map[string]byName{
 		"1.2.3.4:567": {"half.example": {"192.0.2.4"}},
@@ -377,7 +377,7 @@ func TestShareOverHTTP(t *testing.T) {
 }
 
 func TestQueriedDomains(t *testing.T) {
-	s := newService(t, newStub(), "", "")
+	s := newService(t, newFakeResolver(), "", "")
 	for _, q := range []string{"a.io", "b.io", "c.io", "d.io", "e.io", "e.io", "a.io"} {
 		ask(t, s, client, "?q="+q)
 	}
@@ -396,7 +396,7 @@ func TestQueriedDomains(t *testing.T) {
 // TestRun follows Run over half an hour of a clock that stands still while anything works.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newStub()
+		r := newFakeResolver()
 		s := newService(t, r, "pub.example", "")
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
@@ -434,7 +434,7 @@ func TestRun(t *testing.T) {
 // One dead name must not keep the others from being looked up.
 func TestDeadNameHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newStub()
+		r := newFakeResolver()
 		r.hang["dead.example"] = true
 		s := newService(t, r, "dead.example,login.example,pub.example", "")
 		if s.refresh(t.Context()) {

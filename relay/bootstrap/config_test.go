@@ -57,7 +57,7 @@ func TestNewNamesTheFlag(t *testing.T) {
 // A failing name is told once, and again when it is over; the end of the process is none.
 func TestFailuresAreToldOnce(t *testing.T) {
 	var out bytes.Buffer
-	r := newStub()
+	r := newFakeResolver()
 	s, err := New(Config{Published: "pub.example,login.example", Resolver: r,
 		Logger: slog.New(slog.NewTextHandler(&out, nil))})
 	if err != nil {
@@ -94,7 +94,7 @@ func TestFailuresAreToldOnce(t *testing.T) {
 // unpublished name is told to nobody who does not ask for it.
 func FuzzQuery(f *testing.F) {
 	s, err := New(Config{Published: "pub.example", Unpublished: "half.example/share.example",
-		Resolver: newStub(), Logger: slog.New(slog.DiscardHandler)})
+		Resolver: newFakeResolver(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.Fatal(err)
 	}
