@@ -23,10 +23,11 @@ const (
 // mayImport says which rooms of this module a room's code may import, besides its own. The
 // longest prefix of a package's path counts. Tests may import what they like.
 var mayImport = map[string][]string{
+	"internal":    {},
 	"netpoll":     {},
-	"tlsengine":   {"netpoll"},
+	"tlsengine":   {"netpoll", "internal"},
 	"relay/derp":  {"netpoll"},
-	"relay":       {"tlsengine", "netpoll"},
+	"relay":       {"tlsengine", "netpoll", "internal"},
 	"relay/httpd": {"tlsengine", "netpoll", "stun"}, // it prints the counters of both servers
 	"stun":        {"netpoll"},
 	"loadgen":     {"tlsengine", "relay/derp", "relay/websock", "netpoll", "stun"}, // stun for its codec

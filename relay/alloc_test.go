@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"derpd/netpoll"
@@ -143,56 +144,75 @@ func TestFirstFrameAllocates(t *testing.T) {
 	}
 }
 
-// BenchmarkForward: one op is one packet of 1.4 KB from Received to Send.
+// BenchmarkForward: one op is one packet of 1.4 KB from Received to Send. Of many pairs each has
+// its turn before one has the next, so that nothing of it is in the processor's caches any more.
 func BenchmarkForward(b *testing.B) {
-	for _, secure := range []bool{true, false} {
-		for _, frames := range []int{1, 16} {
-			name := fmt.Sprintf("plain/%d", frames)
+	for _, sc := range []struct{ pairs, frames int }{{1, 1}, {1, 16}, {1000, 1}, {1000, 16}} {
+		for _, secure := range []bool{true, false} {
+			name := "plain"
 			if secure {
-				name = fmt.Sprintf("tls/%d", frames)
+				name = "tls"
 			}
-			b.Run(name, func(b *testing.B) { benchForward(b, secure, frames) })
+			b.Run(fmt.Sprintf("%s/pairs=%d/%d", name, sc.pairs, sc.frames), func(b *testing.B) {
+				benchForward(b, secure, sc.pairs, sc.frames)
+			})
 		}
 	}
 }
 
-func benchForward(b *testing.B, secure bool, frames int) {
+func benchForward(b *testing.B, secure bool, pairs, frames int) {
 	_, ds, _ := newDoubles(b, 1, Config{})
 	d := ds[0]
-	from, to := d.login(b, 1, secure), d.login(b, 2, secure)
-	frame := derp.AppendSendPacket(nil, to.key, testPacket(1))
+	senders := make([]*doubleClient, pairs)
+	sent := make([][]byte, pairs) // the frame of each
+	for i := range senders {
+		senders[i] = d.login(b, 2*i, secure)
+		to := d.login(b, 2*i+1, secure)
+		sent[i] = derp.AppendSendPacket(nil, to.key, testPacket(i))
+	}
+	rand.New(rand.NewPCG(1, 2)).Shuffle(pairs, func(i, j int) { // not as they lie in memory
+		senders[i], senders[j] = senders[j], senders[i]
+		sent[i], sent[j] = sent[j], sent[i]
+	})
 	const batch = 1024 // packets sealed ahead, outside of the measured time
-	arena := make([]byte, 0, batch*(len(frame)+64))
-	var records [batch][]byte
+	arena := make([]byte, 0, batch*(len(sent[0])+64))
+	records := make([]arrival, batch)
 	b.SetBytes(packetBytes)
 	b.ReportAllocs()
 	for done := 0; done < b.N; done += batch {
 		b.StopTimer()
 		arena = arena[:0]
 		for i := range records {
-			start := len(arena)
+			start, from := len(arena), (done+i)%pairs
 			if secure {
-				arena = append(from.tls.SealStart(arena), frame...)
-				arena = from.tls.SealFinish(arena, start)
+				s := senders[from].tls
+				arena = append(s.SealStart(arena), sent[from]...)
+				arena = s.SealFinish(arena, start)
 			} else {
-				arena = append(arena, frame...)
+				arena = append(arena, sent[from]...)
 			}
-			records[i] = arena[start:len(arena):len(arena)]
+			records[i] = arrival{senders[from].h, arena[start:len(arena):len(arena)]}
 		}
 		b.StartTimer()
-		benchTurns(d, from.h, records[:min(batch, b.N-done)], frames)
+		benchTurns(d, records[:min(batch, b.N-done)], frames)
 	}
 	if got := d.counted().PacketsSent; got != uint64(b.N) {
 		b.Fatalf("%d packets sent of %d", got, b.N)
 	}
 }
 
-func benchTurns(d *loopDouble, h netpoll.Handle, records [][]byte, perTurn int) {
+// arrival is what a loop tells with one Received.
+type arrival struct {
+	h netpoll.Handle
+	b []byte
+}
+
+func benchTurns(d *loopDouble, records []arrival, perTurn int) {
 	for len(records) > 0 {
 		n := min(perTurn, len(records))
 		d.now += 1000
 		for _, r := range records[:n] {
-			d.l.Received(h, r)
+			d.l.Received(r.h, r.b)
 		}
 		d.l.Flush()
 		records = records[n:]

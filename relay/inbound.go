@@ -83,11 +83,13 @@ func (l *loop) completeRecord(c *conn, b []byte) (rest []byte, ok bool) {
 
 // record opens one record and deals with what is in it; false when the connection is over.
 func (l *loop) record(c *conn, rec []byte) bool {
+	l.expectOpen(c)
 	plain, err := c.tls.Open(rec)
 	if err != nil {
 		l.badRecord(c, err)
 		return false
 	}
+	l.expectDestination(c)
 	if c.tls.NeedsSend() {
 		l.touch(c)
 	}

@@ -113,6 +113,7 @@ func (l *loop) Received(h netpoll.Handle, b []byte) {
 	case c.phase == phaseLogin && c.login != nil && (c.tls != nil || c.ws == nil):
 		l.stash(c, b)
 	case c.tls != nil:
+		l.expectRecord(c)
 		l.records(c, b)
 	default:
 		l.plaintext(c, b)
@@ -195,8 +196,10 @@ func (l *loop) Woken() {
 
 // Flush implements netpoll.Handler: the end of the turn.
 func (l *loop) Flush() {
+	l.expectSeal(0)
 	for i := 0; i < len(l.dirty); i++ { // ending a connection may touch another
 		c := l.dirty[i]
+		l.expectSeal(i + 1)
 		c.dirty = false
 		l.flush(c)
 		if cl := c.client; cl != nil && !cl.q.Empty() {
@@ -227,6 +230,7 @@ func (l *loop) Flush() {
 // touch puts a connection on the list of those to be flushed when the turn ends.
 func (l *loop) touch(c *conn) {
 	if !c.dirty {
+		l.expectFlush(c)
 		c.dirty = true
 		l.dirty = append(l.dirty, c)
 	}

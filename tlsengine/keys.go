@@ -118,33 +118,17 @@ func (s *Session) sides() (client, server *half) {
 // opener returns the cipher of what the peer seals, sealer that of what we seal. Both are small
 // enough to be inlined.
 func (s *Session) opener() cipher.AEAD {
-	if s.live == nil || s.live.open == nil {
-		s.begin(&s.open)
+	if s.openAEAD == nil {
+		s.openAEAD = s.build(&s.open)
 	}
-	return s.live.open
+	return s.openAEAD
 }
 
 func (s *Session) sealer() cipher.AEAD {
-	if s.live == nil || s.live.seal == nil {
-		s.begin(&s.seal)
+	if s.sealAEAD == nil {
+		s.sealAEAD = s.build(&s.seal)
 	}
-	return s.live.seal
-}
-
-// begin makes the cipher of a direction.
-func (s *Session) begin(h *half) {
-	if s.live == nil {
-		s.live = new(ciphers)
-	}
-	*s.live.of(s, h) = s.build(h)
-}
-
-// of tells where the cipher of a direction is kept.
-func (c *ciphers) of(s *Session, h *half) *cipher.AEAD {
-	if h == &s.open {
-		return &c.open
-	}
-	return &c.seal
+	return s.sealAEAD
 }
 
 // build makes the AEAD of a direction from its secret. The table of suites, and the check that no
@@ -183,8 +167,10 @@ func (s *Session) roll(h *half) {
 	}
 	next := expandLabel(su, h.secret[:su.hashLen], "traffic upd", su.hashLen)
 	h.setTraffic(su, next)
-	if s.live != nil {
-		*s.live.of(s, h) = nil
+	if h == &s.open {
+		s.openAEAD = nil
+	} else {
+		s.sealAEAD = nil
 	}
 	clear(next)
 }

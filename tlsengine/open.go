@@ -121,7 +121,7 @@ func (s *Session) decrypt12(h *half, rec []byte) (plain []byte, typ byte, err er
 // 5.3). With AES-GCM in TLS 1.2, whose last 8 bytes of IV are zero here, it is the salt and the
 // sequence number, which serves as the explicit nonce. The cipher must have been built.
 func (s *Session) xorNonce(h *half) []byte {
-	nonce := s.live.scratch[:nonceLen]
+	nonce := s.scratch[:nonceLen]
 	copy(nonce, h.iv[:])
 	tail := nonce[nonceLen-8:]
 	binary.BigEndian.PutUint64(tail, binary.BigEndian.Uint64(tail)^h.seq)
@@ -130,7 +130,7 @@ func (s *Session) xorNonce(h *half) []byte {
 
 // aad12 is the additional data of TLS 1.2 for n bytes of plaintext (RFC 5246 6.2.3.3).
 func (s *Session) aad12(h *half, typ byte, n int) []byte {
-	aad := s.live.scratch[nonceLen:]
+	aad := s.scratch[nonceLen:]
 	binary.BigEndian.PutUint64(aad, h.seq)
 	putHeader(aad[8:], typ, n)
 	return aad

@@ -10,9 +10,12 @@ import (
 // goroutine. The zero value is no session; [Handshake.Finish], [Session.UnmarshalBinary] and
 // [NewPair] make one. Do not use it from two goroutines at once, nor from two copies.
 type Session struct {
-	open half     // what the peer seals
-	seal half     // what we seal
-	live *ciphers // nil: not built, or dropped
+	open half // what the peer seals
+	seal half // what we seal
+
+	// The ciphers of both directions, only while they are in use; nil: not built, or dropped. They
+	// lie here, not behind a pointer of their own, since that would be one more to wait for.
+	openAEAD, sealAEAD cipher.AEAD
 
 	flags    flags
 	version  uint16
@@ -21,6 +24,10 @@ type Session struct {
 	hand     [4]byte // header of a post-handshake message that is not whole yet …
 	handN    uint8   // … and how much of it is there; 4: a KeyUpdate that lacks its value
 	idle     uint8   // records without application data in a row
+
+	// scratch is nonce (12 bytes) and additional data (13) of the record at hand. Arguments of an
+	// interface method escape; lying here they do not cost an allocation a record.
+	scratch [nonceLen + aadLen12]byte
 }
 
 // half is one direction.
@@ -28,15 +35,6 @@ type half struct {
 	seq    uint64          // of the next record
 	secret [secretMax]byte // TLS 1.3: traffic secret, as long as the hash. TLS 1.2: the key
 	iv     [nonceLen]byte  // TLS 1.2 AES-GCM: only the first 4 bytes
-}
-
-// ciphers is what a session has only while it is in use.
-type ciphers struct {
-	open, seal cipher.AEAD // nil: not built
-
-	// nonce (12 bytes) and additional data (13) of the record at hand. Arguments of an interface
-	// method escape; lying here they do not cost an allocation a record.
-	scratch [nonceLen + aadLen12]byte
 }
 
 const (
@@ -84,7 +82,7 @@ func (s *Session) room() int {
 
 // DropCiphers forgets the AEAD key schedules of both directions (2.5 KB with AES-GCM), as an
 // idle connection should. They are built again on next use, for under 3 µs a direction.
-func (s *Session) DropCiphers() { s.live = nil }
+func (s *Session) DropCiphers() { s.openAEAD, s.sealAEAD = nil, nil }
 
 // Wipe zeroes all secrets and leaves no session.
 func (s *Session) Wipe() { *s = Session{} }
