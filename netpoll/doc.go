@@ -17,6 +17,10 @@
 // lies in the loop's arena, which the next turn overwrites. What Send is given is the loop's
 // until Send returns true or Sent gives it back.
 //
+// A loop wants a processor of Go's scheduler to itself (GOMAXPROCS), and the rest of the program
+// at least one more: a loop keeps its own in brief sleeps, and where that was the last, other
+// goroutines wait for up to 20 ms.
+//
 // A Listener belongs to who called Listen, until a loop is made with it in its Config.
 //
 // # A connection under epoll

@@ -70,9 +70,17 @@ func TestBadWebSockets(t *testing.T) {
 					if tc.code == 0 {
 						want = []byte{0x88, 0}
 					}
-					if got, err := io.ReadAll(in); err != nil || !bytes.Equal(got, want) {
+					got := make([]byte, len(want))
+					_, err := io.ReadFull(in, got)
+					if err == nil && len(tc.bytes) > 1<<20 { // the relay ends what the peer does not
+						var rest []byte
+						rest, err = io.ReadAll(in)
+						got = append(got, rest...)
+					}
+					if err != nil || !bytes.Equal(got, want) {
 						t.Errorf("answered %x, %v; want %x", got, err, want)
 					}
+					c.Close()
 				})
 				others.check(t, true)
 			})

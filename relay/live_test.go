@@ -79,6 +79,12 @@ func engineOf(t *testing.T) netpoll.Engine {
 func startLive(t *testing.T, secure bool, cfg Config) *liveRelay {
 	t.Helper()
 	before := relayGoroutines()
+	const loops = 2
+	// A loop that sleeps briefly keeps its processor of Go's scheduler: others must be left for the
+	// test, or each step of it waits until the scheduler takes one away.
+	procs := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(procs + loops)
+	t.Cleanup(func() { runtime.GOMAXPROCS(procs) })
 	if secure {
 		engine, err := tlsengine.NewServer(&tls.Config{
 			Certificates: []tls.Certificate{liveCert()}, NextProtos: []string{"http/1.1"}})
@@ -90,7 +96,6 @@ func startLive(t *testing.T, secure bool, cfg Config) *liveRelay {
 		}
 	}
 	cfg.Key = testKey(0)
-	const loops = 2
 	lns, err := netpoll.Listen(netip.MustParseAddrPort("127.0.0.1:0"), loops,
 		netpoll.ListenOptions{})
 	if err != nil {
