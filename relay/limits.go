@@ -116,11 +116,11 @@ const (
 	rateSlack = netpoll.TimerTick
 
 	// idleAfter is how long a connection must be silent before its AES key schedules
-	// (2.5 KB) are dropped; they cost 3 µs to make again.
+	// (1.5 KB) are dropped; they cost a microsecond or two to make again.
 	idleAfter = 10 * time.Second
 
 	// settledAfter is the same after a login, whatever is said meanwhile: most clients name their
-	// home and fall silent, and a storm of a thousand logins a second would hold 2.5 KB for each
+	// home and fall silent, and a storm of a thousand logins a second would hold 1.5 KB for each
 	// client of its last twenty seconds.
 	settledAfter = time.Second
 )

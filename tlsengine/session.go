@@ -33,7 +33,7 @@ type Session struct {
 // half is one direction.
 type half struct {
 	seq    uint64          // of the next record
-	secret [secretMax]byte // TLS 1.3: traffic secret, as long as the hash. TLS 1.2: the key
+	secret [secretMax]byte // TLS 1.3: traffic secret, and the key if it fits. TLS 1.2: the key
 	iv     [nonceLen]byte  // TLS 1.2 AES-GCM: only the first 4 bytes
 }
 
@@ -80,8 +80,9 @@ func (s *Session) room() int {
 	return recordHeaderLen
 }
 
-// DropCiphers forgets the AEAD key schedules of both directions (2.5 KB with AES-GCM), as an
-// idle connection should. They are built again on next use, for under 3 µs a direction.
+// DropCiphers forgets the AEAD key schedules of both directions (1.5 KB with AES-GCM), as an
+// idle connection should. They are built again on next use, for 0.6 µs a direction with
+// AES-128-GCM, and for 2 µs with other suites, whose keys have to be derived once more.
 func (s *Session) DropCiphers() { s.openAEAD, s.sealAEAD = nil, nil }
 
 // Wipe zeroes all secrets and leaves no session.

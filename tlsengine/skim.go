@@ -20,7 +20,7 @@ import (
 //
 // A Skimmer belongs to the goroutine of its session. It is about 100 bytes and an AES key schedule
 // of 0.5 KB; a session needs none until its next record, so that it may be dropped and made again
-// (for about 2 µs in TLS 1.3) like [Session.DropCiphers] does with the session's own. It keeps the
+// (for 2 µs at most) like [Session.DropCiphers] does with the session's own. It keeps the
 // record that it is given, unchanged, until Done.
 type Skimmer struct {
 	block cipher.Block
@@ -41,9 +41,8 @@ func (s *Session) Skimmer() (k Skimmer, ok bool) {
 	if err != nil || !su.isGCM() {
 		return Skimmer{}, false
 	}
-	key := s.open.secret[:su.secretLen()]
-	if su.version == v13 {
-		key = expandLabel(su, key, "key", su.keyLen)
+	key, kept := s.open.key(su)
+	if !kept {
 		defer clear(key)
 	}
 	block, err := aes.NewCipher(key)
