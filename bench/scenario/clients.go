@@ -40,8 +40,9 @@ func vast(z size) runner.Scenario { return crowded(z, "vast-tls", z.vast, 0.02) 
 func crowded(z size, name string, clients int, active float64) runner.Scenario {
 	return runner.Scenario{Name: name, Rounds: z.heavy,
 		Text: fmt.Sprintf("%d clients over TLS: silent for %v after the last login, then %.0f %% of "+
-			"them talk, %d packets a second; then the same traffic with %d clients", clients,
-			z.settle, 100*active, chatterRate, fewClients),
+			"them talk, %d packets a second; then the same traffic with %d clients, once in the bursts "+
+			"of so few (few), and once at random times, as that of many comes together (few-even)",
+			clients, z.settle, 100*active, chatterRate, fewClients),
 		Play: func(ctx context.Context, s *runner.Session) error {
 			if !s.Holds(clients) {
 				return nil
@@ -69,17 +70,37 @@ func crowded(z size, name string, clients int, active float64) runner.Scenario {
 			}
 			many, _, _ := m.CPUMicros()
 			few := build("chatter", workloads.Params{Clients: fewClients}, chatterRate)
-			if _, err := s.Ramp(ctx, few); err != nil {
+			with, err := amongFew(ctx, s, "few", few, z)
+			if err != nil {
 				return err
 			}
-			if m, err = s.Step(ctx, step(chatterRate, 2*z.window)); err != nil {
-				return err
-			}
-			addStep(s, "few", chatterRate, m)
-			with, _, _ := m.CPUMicros()
 			s.Add("", bench.Growth, many/with, 0, m)
+			even := build("chatter", workloads.Params{Clients: fewClients}, chatterRate)
+			for i := range even.Groups {
+				even.Groups[i].Arrival = loadgen.Arrival{Kind: loadgen.Poisson}
+			}
+			if with, err = amongFew(ctx, s, "few-even", even, z); err != nil {
+				return err
+			}
+			s.Add("few-even", bench.Growth, many/with, 0, m)
 			return nil
 		}}
+}
+
+// amongFew records a step of a workload with few clients, and returns its processor time a packet,
+// in microseconds.
+func amongFew(ctx context.Context, s *runner.Session, at string, w loadgen.Workload, z size) (
+	float64, error) {
+	if _, err := s.Ramp(ctx, w); err != nil {
+		return 0, err
+	}
+	m, err := s.Step(ctx, step(chatterRate, 2*z.window))
+	if err != nil {
+		return 0, err
+	}
+	addStep(s, at, chatterRate, m)
+	both, _, _ := m.CPUMicros()
+	return both, nil
 }
 
 // taken is memory in bytes.

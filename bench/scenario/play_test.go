@@ -205,7 +205,8 @@ func TestFigures(t *testing.T) {
 		{"quick", "idle-tls", model{}, []want{near("", bench.IdleMemory, 2000),
 			near("", bench.IdleKernel, 5000), near("", bench.Logins, 2000), near("", bench.LoginCPU, 500)}},
 		{"full", "many-tls", model{}, []want{near("", bench.ActiveMemory, 2000),
-			near("many", bench.CPU, 10), near("few", bench.CPU, 10), near("", bench.Growth, 1)}},
+			near("many", bench.CPU, 10), near("few", bench.CPU, 10), near("", bench.Growth, 1),
+			near("few-even", bench.Growth, 1)}},
 		{"full", "crowd-tls", model{}, []want{near("calm", bench.Others, 1000),
 			near("choked", bench.Others, 2000), near("incast", bench.Others, 3000),
 			near("flood", bench.Others, 4000), near("slow-reader", bench.Others, 5000)}},
@@ -249,6 +250,17 @@ func TestLoads(t *testing.T) {
 	play(t, m, "full", "many-tls")
 	if m.waited != 30*time.Second || m.workloads[0].Clients() != 15_000 || m.workloads[1].Clients() != 100 {
 		t.Errorf("waited %v for %d clients", m.waited, m.workloads[0].Clients())
+	}
+	for i, want := range []loadgen.ArrivalKind{loadgen.OnOff, loadgen.OnOff, loadgen.Poisson} {
+		kinds := map[loadgen.ArrivalKind]bool{}
+		for _, g := range m.workloads[i].Groups {
+			if g.Share > 0 {
+				kinds[g.Arrival.Kind] = true
+			}
+		}
+		if len(kinds) != 1 || !kinds[want] {
+			t.Errorf("workload %d sends %v, want %s", i, kinds, want)
+		}
 	}
 	m = &model{files: 20_000}
 	for _, name := range []string{"vast-tls", "vast-storm-tls"} {
