@@ -80,9 +80,16 @@ var allocScenes = []allocScene{
 // Received and the Send at its destination.
 func TestForwardDoesNotAllocate(t *testing.T) {
 	for _, sc := range allocScenes {
-		for _, secure := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/tls=%v", sc.name, secure), func(t *testing.T) {
+		for _, way := range []struct{ secure, crowded bool }{{}, {true, false}, {true, true}} {
+			name := fmt.Sprintf("%s/tls=%v/crowded=%v", sc.name, way.secure, way.crowded)
+			t.Run(name, func(t *testing.T) {
+				secure := way.secure
 				_, ds, _ := newDoubles(t, sc.loops, Config{})
+				for _, d := range ds {
+					if way.crowded {
+						d.l.crowdMin = 0
+					}
+				}
 				from, to := ds[0].login(t, 1, secure), ds[sc.loops-1].login(t, 2, secure)
 				frame := derp.AppendSendPacket(nil, to.key, testPacket(3))
 

@@ -11,7 +11,7 @@ import "derpd/internal/prefetch"
 // packet: what so many have in use, here and in the kernel, fills the cache of a processor.
 const crowdMin = 256
 
-func (l *loop) crowded() bool { return l.n.Connections >= crowdMin }
+func (l *loop) crowded() bool { return l.n.Connections >= l.crowdMin }
 
 // expectRecord: a record has come.
 func (l *loop) expectRecord(c *conn) {

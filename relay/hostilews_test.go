@@ -53,7 +53,11 @@ func TestBadWebSockets(t *testing.T) {
 			"close, half code": {masked(0x88, []byte{3}), 1002, EndWebSocket},
 		} {
 			t.Run(name, func(t *testing.T) {
-				c := r.stream(t)
+				raw := r.tcp(t)
+				c, err := r.over(raw)
+				if err != nil {
+					t.Fatal(err)
+				}
 				io.WriteString(c, webSocketRequest)
 				in := bufio.NewReader(c)
 				answer, err := http.ReadResponse(in, nil)
@@ -72,15 +76,14 @@ func TestBadWebSockets(t *testing.T) {
 					}
 					got := make([]byte, len(want))
 					_, err := io.ReadFull(in, got)
-					if err == nil && len(tc.bytes) > 1<<20 { // the relay ends what the peer does not
-						var rest []byte
-						rest, err = io.ReadAll(in)
-						got = append(got, rest...)
+					if len(tc.bytes) < 1<<20 { // else it is left to the relay to end the connection
+						raw.CloseWrite()
 					}
-					if err != nil || !bytes.Equal(got, want) {
-						t.Errorf("answered %x, %v; want %x", got, err, want)
+					rest, restErr := io.ReadAll(in)
+					if got = append(got, rest...); err != nil || restErr != nil ||
+						!bytes.Equal(got, want) {
+						t.Errorf("answered %x, %v, %v; want %x", got, err, restErr, want)
 					}
-					c.Close()
 				})
 				others.check(t, true)
 			})

@@ -111,6 +111,7 @@ func startLive(t *testing.T, secure bool, cfg Config) *liveRelay {
 		}
 		r.loops = append(r.loops, l)
 		handlers = append(handlers, r.Attach(l, loops))
+		r.Server.loops[i].crowdMin = 0
 	}
 	for i, l := range r.loops {
 		go func() { r.ended <- l.Run(handlers[i]) }()

@@ -32,6 +32,7 @@ type loop struct {
 	remotes    map[derp.Key]*sender // keys of other nodes that have sent to clients of this loop
 	lastRemote *sender
 	ahead      *ahead // while bytes are dealt with that a worker has looked at
+	crowdMin   int    // crowdMin, unless a test is not to wait for so many
 	stopping   bool
 	n          Counters
 	rng        *rand.Rand
@@ -45,7 +46,8 @@ type loop struct {
 }
 
 func newLoop(s *Server, p netpoll.Loop, loops int) *loop {
-	l := &loop{srv: s, poll: p, rng: rand.New(rand.NewPCG(s.cfg.Seed, uint64(p.ID())))}
+	l := &loop{srv: s, poll: p, crowdMin: crowdMin,
+		rng: rand.New(rand.NewPCG(s.cfg.Seed, uint64(p.ID())))}
 	l.q.Budget = s.cfg.QueueBudget / int64(loops)
 	return l
 }

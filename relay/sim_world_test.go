@@ -51,6 +51,7 @@ type simRules struct {
 	handshake int  // Config.MaxHandshakes
 	crowdMax  int  // Config.MaxConnections
 	arena     int  // bytes that a loop receives in a turn; 0: as it comes
+	crowded   bool // memory is asked for ahead, as among many connections
 }
 
 const simKeyCount = 16
@@ -104,6 +105,7 @@ func simRulesOf(seed uint64) simRules {
 	if r.IntN(8) == 0 {
 		rules.crowdMax = rules.crowd
 	}
+	rules.crowded = r.IntN(2) == 0
 	return rules
 }
 
@@ -143,6 +145,9 @@ func newSimWorld(seed uint64, rules simRules) *simWorld {
 		f := w.net.Loop(id, arena)
 		w.fakes = append(w.fakes, f)
 		w.net.Attach(f, w.srv.Attach(&simLoop{Loop: f, world: w}, rules.loops))
+		if rules.crowded {
+			w.srv.loops[id].crowdMin = 0
+		}
 	}
 	return w
 }
