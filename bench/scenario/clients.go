@@ -68,39 +68,48 @@ func crowded(z size, name string, clients int, active float64) runner.Scenario {
 			if err := askAll(ctx, s, chatterRate); err != nil {
 				return err
 			}
-			many, _, _ := m.CPUMicros()
 			few := build("chatter", workloads.Params{Clients: fewClients}, chatterRate)
-			with, err := amongFew(ctx, s, "few", few, z)
+			fewer, err := amongFew(ctx, s, "few", few, z)
 			if err != nil {
 				return err
 			}
-			s.Add("", bench.Growth, many/with, 0, m)
+			addGrowth(s, "", m, fewer)
 			even := build("chatter", workloads.Params{Clients: fewClients}, chatterRate)
 			for i := range even.Groups {
 				even.Groups[i].Arrival = loadgen.Arrival{Kind: loadgen.Poisson}
 			}
-			if with, err = amongFew(ctx, s, "few-even", even, z); err != nil {
+			if fewer, err = amongFew(ctx, s, "few-even", even, z); err != nil {
 				return err
 			}
-			s.Add("few-even", bench.Growth, many/with, 0, m)
+			addGrowth(s, "few-even", m, fewer)
 			return nil
 		}}
 }
 
-// amongFew records a step of a workload with few clients, and returns its processor time a packet,
-// in microseconds.
+// amongFew records a step of a workload with few clients.
 func amongFew(ctx context.Context, s *runner.Session, at string, w loadgen.Workload, z size) (
-	float64, error) {
+	*runner.Measured, error) {
 	if _, err := s.Ramp(ctx, w); err != nil {
-		return 0, err
+		return nil, err
 	}
 	m, err := s.Step(ctx, step(chatterRate, 2*z.window))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	addStep(s, at, chatterRate, m)
-	both, _, _ := m.CPUMicros()
-	return both, nil
+	return m, nil
+}
+
+// addGrowth records what a packet costs among many by what it costs among few; if the generator was
+// the limit in either step, it was of this figure.
+func addGrowth(s *runner.Session, at string, many, few *runner.Measured) {
+	with, _, _ := many.CPUMicros()
+	by, _, _ := few.CPUMicros()
+	limit := many
+	if few.Slack.Limited != "" {
+		limit = few
+	}
+	s.Add(at, bench.Growth, with/by, 0, limit)
 }
 
 // taken is memory in bytes.
