@@ -122,10 +122,10 @@ const (
 
 	// parkRound is how long a connection is silent, once to twice as long, before it is parked.
 	// Waking one up costs a microsecond, so it may be short; but a client that pings every few
-	// seconds should not be. parkSteps is the number of turns that a round is spread over: one
-	// that meets a thousand silent connections takes a millisecond.
+	// seconds should not be. A round goes through the whole table, parkSlots in a turn: as many take
+	// a quarter of a millisecond, for which others have to wait.
 	parkRound = 10 * time.Second
-	parkSteps = 50
+	parkSlots = 64
 
 	// sendCopyMax is the longest Send that is copied, and so over for the handler at once. A
 	// copy of 16 KiB takes a tenth of the time of sending it.

@@ -439,6 +439,40 @@ func TestSendThenClose(t *testing.T) {
 	})
 }
 
+// A turn parks few of many silent connections: others have to wait for it.
+func TestParkingIsSpread(t *testing.T) {
+	const many = 3 * parkSlots
+	p := &probe{}
+	handles := make(chan Handle, many)
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) { handles <- h }
+	l, addr := shaped(t, p, Config{}, whole(t))
+	startLoop(t, p)
+	for range many {
+		dial(t, addr)
+		within(t, handles)
+	}
+	onLoop(t, l, func() {
+		for i := range many {
+			l.at(int32(i)).flags &^= heard
+		}
+		l.parkAt, l.parkNext = 0, 0
+		l.parkStep()
+		parked := 0
+		for i := range many {
+			if l.at(int32(i)).flags&parking != 0 {
+				parked++
+			}
+		}
+		if parked == 0 || parked > parkSlots {
+			t.Errorf("%d connections are parked in a turn, want %d at most", parked, parkSlots)
+		}
+		round := time.Duration(l.parkAt-l.now) * time.Duration(len(l.pages)*connsPerPage/parkSlots)
+		if round != parkRound {
+			t.Errorf("a round takes %v, want %v", round, parkRound)
+		}
+	})
+}
+
 // Silent connections are parked after a while, come back with the first byte, and everything that
 // may happen to a connection may happen to one that is parked.
 func TestParking(t *testing.T) {
@@ -455,7 +489,7 @@ func TestParking(t *testing.T) {
 			t.Helper()
 			for range 2 {
 				onLoop(t, l, func() {
-					for range parkSteps + 1 {
+					for range len(l.pages) * connsPerPage / parkSlots {
 						l.parkAt = 0
 						l.parkStep()
 					}

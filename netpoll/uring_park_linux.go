@@ -5,15 +5,14 @@ package netpoll
 // for a while are parked: their receive is cancelled and they are watched instead, until they are
 // readable.
 
-// parkStep looks at a part of the table, so that a whole round takes parkRound.
+// parkStep looks at parkSlots of the table, so often that a whole round takes parkRound.
 func (l *URing) parkStep() {
 	if l.now < l.parkAt {
 		return
 	}
-	l.parkAt = l.now + int64(parkRound)/parkSteps
-	slots := len(l.pages) * connsPerPage
-	n := (slots + parkSteps - 1) / parkSteps
-	for range n {
+	slots := len(l.pages) * connsPerPage // a multiple of parkSlots
+	l.parkAt = l.now + int64(parkRound)*parkSlots/int64(slots)
+	for range parkSlots {
 		l.parkNext = (l.parkNext + 1) % slots
 		slot := int32(l.parkNext)
 		c := l.at(slot)
