@@ -20,6 +20,9 @@ type Config struct {
 	// Gather is how long received bytes may wait for others to be dealt with together, while
 	// so many come that several will; 0: not at all.
 	Gather time.Duration
+	// Slice is how long the loop computes before others may have its processor, where the kernel lets
+	// threads choose (Linux 6.12); 0: SliceDefault, with which it may interrupt all that compute.
+	Slice  time.Duration
 	Logger *slog.Logger // nil: silent
 }
 
@@ -47,6 +50,9 @@ func (cfg *Config) complete(id int) error {
 	if cfg.ArenaBytes < cfg.ReceiveBytes {
 		return fmt.Errorf("netpoll: ArenaBytes is %d and holds no share of ReceiveBytes, %d: "+
 			"make it a multiple", cfg.ArenaBytes, cfg.ReceiveBytes)
+	}
+	if cfg.Slice == 0 {
+		cfg.Slice = SliceDefault
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

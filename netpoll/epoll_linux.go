@@ -21,6 +21,7 @@ type Epoll struct {
 	receiveBytes int // a connection's share of a turn
 	usefulBytes  int // a turn ends when the arena has less left
 	userTimeout  time.Duration
+	slice        time.Duration
 	keepAlive    time.Duration
 	log          *slog.Logger
 	handler      Handler
@@ -76,6 +77,7 @@ func NewEpoll(id int, cfg Config) (*Epoll, error) {
 		receiveBytes: cfg.ReceiveBytes,
 		usefulBytes:  min(cfg.ReceiveBytes, receiveBytesMin),
 		userTimeout:  cfg.UserTimeout,
+		slice:        cfg.Slice,
 		keepAlive:    cfg.KeepAlive,
 		log:          cfg.Logger.With("loop", id),
 		now:          monotonic(),
@@ -133,7 +135,7 @@ func (l *Epoll) Run(handler Handler) error {
 		return ErrStopped
 	}
 	l.handler = handler
-	defer ownThread()()
+	defer ownThread(l.slice)()
 	defer l.pace.Begin()()
 	for !l.stop.Load() {
 		l.wait()

@@ -15,6 +15,9 @@ const (
 	// ReceiveBytesDefault is the share of one connection in a turn: four of the largest TLS
 	// records. More would let one sender delay all others by the time it takes to relay it.
 	ReceiveBytesDefault = 64 << 10
+
+	// SliceDefault is the least that the kernel grants.
+	SliceDefault = 100 * time.Microsecond
 )
 
 const (

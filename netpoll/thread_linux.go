@@ -11,22 +11,34 @@ import (
 // loop's, until release is called. A loop works for microseconds and sleeps. With the short slice
 // that it asks for (sched_setattr(2), Linux 6.12) it may interrupt threads that compute, which
 // handshakes do for as long as ten packets take. Where the kernel does not know it nothing changes.
-func ownThread() (release func()) {
+func ownThread(slice time.Duration) (release func()) {
 	runtime.LockOSThread()
-	slice := func(d time.Duration) {
-		attr, err := unix.SchedGetAttr(0, 0)
-		if err == nil && attr.Policy == unix.SCHED_NORMAL {
-			attr.Runtime = uint64(d)
-			_ = unix.SchedSetAttr(0, attr, 0) // or it stays as it was
-		}
-	}
-	slice(threadSlice)
+	setSlice(slice)
 	return func() {
-		slice(0) // the kernel's own
+		setSlice(0) // the kernel's own
 		runtime.UnlockOSThread()
 	}
 }
 
-// threadSlice is how long a loop computes before others may have its processor: the least that the
-// kernel grants.
-const threadSlice = 100 * time.Microsecond
+// Yield lets threads that wait for this processor go first: loops above all, which would otherwise
+// wait for the kernel's next tick (4 ms at 250 Hz) if they have just had their share. It is for
+// goroutines that compute for long, after each piece. What a thread gives up is the rest of its
+// slice, which the kernel counts as used (Linux 6.18, yield_task_fair): it asks for one of about a
+// piece's length, or others that compute would get all but a tenth of the processor.
+func Yield() {
+	setSlice(pieceSlice)
+	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // cannot fail (sched_yield(2))
+}
+
+// pieceSlice is what the dearer step of a handshake takes.
+const pieceSlice = 250 * time.Microsecond
+
+// setSlice asks for a slice for the calling thread. Where the kernel has none that a thread may
+// choose it stays as it was.
+func setSlice(d time.Duration) {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err == nil && attr.Policy == unix.SCHED_NORMAL && attr.Runtime != uint64(d) {
+		attr.Runtime = uint64(d)
+		_ = unix.SchedSetAttr(0, attr, 0)
+	}
+}

@@ -20,6 +20,7 @@ type URing struct {
 	maxConns     int
 	receiveBytes int // a connection's share of a turn
 	userTimeout  time.Duration
+	slice        time.Duration
 	keepAlive    time.Duration
 	log          *slog.Logger
 	handler      Handler
@@ -122,6 +123,7 @@ func newURing(id int, cfg Config, sh shape) (*URing, error) {
 		maxConns:     cfg.MaxConns,
 		receiveBytes: cfg.ReceiveBytes,
 		userTimeout:  cfg.UserTimeout,
+		slice:        cfg.Slice,
 		keepAlive:    cfg.KeepAlive,
 		log:          cfg.Logger.With("loop", id),
 		now:          monotonic(),
@@ -166,7 +168,7 @@ func (l *URing) Run(handler Handler) error {
 	if l.handler != nil {
 		return ErrStopped
 	}
-	defer ownThread()()
+	defer ownThread(l.slice)()
 	defer l.pace.Begin()()
 	if err := l.begin(handler); err != nil {
 		return err

@@ -162,6 +162,7 @@ func (s *Server) worker() {
 		select {
 		case fn := <-s.work:
 			fn()
+			netpoll.Yield() // a loop may be waiting for the processor
 		case <-s.stop:
 			s.lastWork()
 			return
