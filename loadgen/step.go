@@ -99,10 +99,11 @@ func (w Wrong) Any() bool { return w != Wrong{} }
 
 // Slack says how far the generator was from its own limit.
 type Slack struct {
-	// Idle is the share of the window, over all loops, in which a loop had nothing to do. CPU time
-	// does not say it, for a loop that polls is always busy.
+	// Idle is the share of the window in which a loop had nothing to do; the work of a loop of OwnLoop
+	// counts as that of the others. CPU time does not say it, for a loop that polls is always busy.
 	Idle float64 `json:"idle"`
-	// Loops is how many there are, by which Idle is weighted where results are merged.
+	// Loops is how many there are, that of OwnLoop left out: by it Idle is weighted where results are
+	// merged.
 	Loops int `json:"loops,omitempty"`
 	// BusyNanosPerPacket is the time that loops worked, by packet delivered.
 	BusyNanosPerPacket float64 `json:"busy_ns_per_packet"`

@@ -48,6 +48,10 @@ type Group struct {
 	FramesPerWrite int    `json:"frames_per_write"` // in one TLS record and one write; at least 1
 
 	Reading Reading `json:"reading,omitzero"` // how the receivers read
+
+	// OwnLoop gives the clients of such groups a loop of the generator that nobody else has, and that
+	// may interrupt the others, so that what those cost it does not show in the latency of these.
+	OwnLoop bool `json:"own_loop,omitempty"`
 }
 
 // Clients is how many clients the group has.

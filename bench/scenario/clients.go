@@ -168,7 +168,7 @@ func stormOf(z size, name string, clients int) runner.Scenario {
 			if _, err := s.Ramp(ctx, calm); err != nil {
 				return err
 			}
-			m, err := s.Step(ctx, step(rate, z.window))
+			m, err := s.Step(ctx, asleep(step(rate, z.window)))
 			if err != nil {
 				return err
 			}
@@ -176,7 +176,7 @@ func stormOf(z size, name string, clients int) runner.Scenario {
 			if _, err := s.Ramp(ctx, w); err != nil {
 				return err
 			}
-			if m, err = s.Step(ctx, step(rate, window)); err != nil {
+			if m, err = s.Step(ctx, asleep(step(rate, window))); err != nil {
 				return err
 			}
 			addOthers(s, "storm", m)

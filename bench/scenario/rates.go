@@ -33,6 +33,12 @@ func step(rate float64, window time.Duration) loadgen.Step {
 	return loadgen.Step{Rate: rate, Warm: warm, Window: window, Drain: drain, Busy: true}
 }
 
+// asleep lets the generator sleep when it has nothing to do: the processor is for the handshakes.
+func asleep(s loadgen.Step) loadgen.Step {
+	s.Busy = false
+	return s
+}
+
 // addStep records what every step at a rate yields.
 func addStep(s *runner.Session, at string, load float64, m *runner.Measured) {
 	addCost(s, at, load, m)

@@ -99,8 +99,12 @@ func New(job loadgen.Job) (*Engine, error) {
 	}
 	e.loginsPerLoop = max(1, e.opt.LoginsAt/e.opt.Loops)
 	nWorkers := runtime.NumCPU()
-	for id := range e.opt.Loops {
-		loop, err := newLoop(e, id)
+	loops := e.opt.Loops
+	if slices.ContainsFunc(job.Workload.Groups, func(g loadgen.Group) bool { return g.OwnLoop }) {
+		loops++ // the last is theirs
+	}
+	for id := range loops {
+		loop, err := newLoop(e, id, loops)
 		if err != nil {
 			e.stopLoops()
 			return nil, err
@@ -114,7 +118,7 @@ func New(job loadgen.Job) (*Engine, error) {
 	e.deal()
 	e.progress.enter(loadgen.PhaseRamp, 0)
 	// A loop that finds no P after a system call would wait behind other goroutines.
-	e.procs = runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), e.opt.Loops+nWorkers+2))
+	e.procs = runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+nWorkers+2))
 	e.workers = newWorkers(nWorkers, 4*len(e.clients)+64)
 	for _, l := range e.loops {
 		e.running.Go(func() {
@@ -183,7 +187,10 @@ func (e *Engine) makeKeys(idle int) error {
 // deal gives each client to a loop, senders and receivers in turn, and makes the senders.
 func (e *Engine) deal() {
 	for i := len(e.clients) - 1; i >= 0; i-- { // loops take from the end of their lists
-		l := e.loops[i%len(e.loops)]
+		l := e.loops[i%e.opt.Loops]
+		if g := e.clientsAt[i].group; g >= 0 && e.job.Workload.Groups[g].OwnLoop {
+			l = e.loops[len(e.loops)-1]
+		}
 		l.own = append(l.own, int32(i))
 		l.waiting = append(l.waiting, int32(i))
 	}
@@ -294,8 +301,10 @@ func (e *Engine) Ramp(ctx context.Context) (*loadgen.RampResult, error) {
 			return r, nil
 		case now := <-tick.C:
 			if e.opt.PerSec > 0 {
-				each := e.opt.PerSec * now.Sub(last).Seconds() / float64(len(e.loops))
-				e.each(func(l *loop) { l.credit = min(l.credit+each, float64(e.loginsPerLoop)) })
+				each := e.opt.PerSec * now.Sub(last).Seconds() / float64(len(e.clients))
+				e.each(func(l *loop) {
+					l.credit = min(l.credit+each*float64(len(l.own)), float64(e.loginsPerLoop))
+				})
 			}
 			last = now
 		}

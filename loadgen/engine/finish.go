@@ -20,7 +20,7 @@ func (x *execution) finish() {
 	for i := range groups {
 		r.Groups[i] = loadgen.GroupResult{Name: groups[i].Name, Latency: loadgen.NewHist()}
 	}
-	r.Slack.Lag, r.Slack.Loops = loadgen.NewHist(), len(e.loops)
+	r.Slack.Lag, r.Slack.Loops = loadgen.NewHist(), e.opt.Loops
 	sent := make([]uint64, len(e.flows))
 	exposed := make([]bool, len(e.flows)) // either end may have kept packets for itself
 	var mu sync.Mutex
@@ -54,7 +54,7 @@ func (x *execution) finish() {
 	r.Logins = after.ended - x.before.ended
 	r.Readmit = time.Duration(e.readmit.Load())
 	r.Slack.CPU = x.cpuAt[1].Sub(x.cpuAt[0])
-	r.Slack.Idle = max(0, 1-float64(busy)/float64(max(r.Window, 1))/float64(len(e.loops)))
+	r.Slack.Idle = max(0, 1-float64(busy)/float64(max(r.Window, 1))/float64(e.opt.Loops))
 	if n := delivered(r); n > 0 {
 		r.Slack.BusyNanosPerPacket = float64(busy) / float64(n)
 	}
@@ -147,7 +147,11 @@ func (x *execution) disturb() {
 		x.churnAt = now
 		if n := int(x.churn); n > 0 {
 			x.churn -= float64(n)
-			e.each(func(l *loop) { l.leave((n + l.id) / len(e.loops)) })
+			e.each(func(l *loop) {
+				if l.id < e.opt.Loops { // the others have no idle clients
+					l.leave((n + l.id) / e.opt.Loops)
+				}
+			})
 		}
 	}
 	now := netpoll.Clock()
@@ -180,7 +184,8 @@ func (l *loop) leave(n int) {
 	}
 }
 
-// cutIdle resets a share of the idle clients, which come back at once.
+// cutIdle picks a share of the idle clients, whose connections are reset in the turns to come; they
+// come back at once.
 func (l *loop) cutIdle(share float64) {
 	credit := 0.0
 	for _, i := range l.own {
@@ -192,8 +197,23 @@ func (l *loop) cutIdle(share float64) {
 			continue
 		}
 		credit--
-		c.leaves, c.away = true, true
-		l.e.away.Add(1)
-		l.poll.Reset(c.h)
+		c.away = true
+		l.cutting = append(l.cutting, i)
 	}
+	l.e.away.Add(int64(len(l.cutting)))
+	l.active = true
+}
+
+// cutSome resets a turn's part of the connections that are to be cut. What a peer on the way out
+// costs its own machine is a generator's to bear, and must not show in what others are sent.
+func (l *loop) cutSome() {
+	n := min(len(l.cutting), cutsPerTurn)
+	for _, i := range l.cutting[:n] {
+		if c := &l.e.clients[i]; c.phase == phaseOpen && !c.leaves { // or it comes back anyway
+			c.leaves = true
+			l.poll.Reset(c.h)
+		}
+	}
+	l.cutting = l.cutting[n:]
+	l.active = true
 }

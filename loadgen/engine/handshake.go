@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"derpd/loadgen"
+	"derpd/netpoll"
 	"derpd/relay/derp"
 	"derpd/tlsengine"
 )
@@ -21,6 +22,7 @@ func newWorkers(n, queue int) *workers {
 		w.wg.Go(func() {
 			for job := range w.jobs {
 				job()
+				netpoll.Yield() // a loop may be waiting for the processor
 			}
 		})
 	}

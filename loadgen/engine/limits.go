@@ -27,12 +27,22 @@ const (
 	// sealsPerTurn is how many writes an idle turn seals ahead: 20 µs, which nobody notices.
 	sealsPerTurn = 16
 
+	// cutsPerTurn is how many connections of a cut are reset in a turn, in a fifth of a millisecond.
+	cutsPerTurn = 32
+
 	// batchBytesMin and batchBytesMax bound what one sender has sealed ahead, whatever the budget.
 	batchBytesMin = 16 << 10
 	batchBytesMax = 64 << 20
 
 	// loginTries is how often a client tries to log in before it is given up.
 	loginTries = 3
+	// garbageRoom is what a step may leave in memory, in bytes; heapMin is what Go takes a smaller
+	// heap for.
+	garbageRoom = 512 << 20
+	heapMin     = 4 << 20
+
+	// interruptedSlice makes the kernel let a loop with the default slice go before one with this.
+	interruptedSlice = time.Millisecond
 	// timerSlack is how late the kernel may let a sleeping loop be.
 	timerSlack = time.Microsecond
 	// retryAfter is how long a client that lost its connection waits before it comes back.

@@ -38,7 +38,8 @@ type loop struct {
 	now      int64 // of this Received
 	active   bool  // this turn did something
 
-	nextLeaver int // in own
+	nextLeaver int     // in own
+	cutting    []int32 // clients whose connections are to be reset
 
 	asking  []int32 // clients to be asked with a Ping, the last first
 	pinging int
@@ -76,12 +77,18 @@ type retry struct {
 	at     int64
 }
 
-func newLoop(e *Engine, id int) (*loop, error) {
+// newLoop makes a loop of so many. If there is one more than was asked for, that is for the clients
+// of OwnLoop, and the others let it interrupt them.
+func newLoop(e *Engine, id, of int) (*loop, error) {
 	kind := netpoll.Engine(e.opt.Engine)
 	if kind == "" {
 		kind = netpoll.EngineEpoll
 	}
-	poll, err := kind.New(id, netpoll.Config{ArenaBytes: arenaBytes, ReceiveBytes: receiveBytes})
+	cfg := netpoll.Config{ArenaBytes: arenaBytes, ReceiveBytes: receiveBytes}
+	if of > e.opt.Loops && id < e.opt.Loops {
+		cfg.Slice = interruptedSlice
+	}
+	poll, err := kind.New(id, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +189,9 @@ func (l *loop) Flush() {
 	if l.run != nil {
 		l.pump(now)
 	}
+	if len(l.cutting) > 0 {
+		l.cutSome()
+	}
 	if len(l.asking) > 0 {
 		l.ask()
 	}
@@ -202,7 +212,7 @@ func (l *loop) setAlarm(now int64) {
 	if l.run != nil && len(l.due) > 0 {
 		at = max(l.due[0].due, now)
 	}
-	if l.run != nil && len(l.floods) > 0 {
+	if l.run != nil && len(l.floods) > 0 || len(l.cutting) > 0 {
 		at = now
 	}
 	if len(l.again) > 0 && (at == 0 || l.again[0].at < at) {

@@ -36,6 +36,7 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 		return nil, fmt.Errorf("loadgen: a step of rate %v with warm-up %v, window %v and drain %v: "+
 			"the window must be above 0, nothing below", s.Rate, s.Warm, s.Window, s.Drain)
 	}
+	defer roomForGarbage()()
 	e.steps++
 	soonest := netpoll.Clock() + int64(leadSpan+lookSpan)
 	if start == 0 {
@@ -92,14 +93,21 @@ func (l *loop) prepare(r run) {
 			all = append(all, c.out)
 		}
 	}
-	// A loop without clients has nothing to poll for, and STUN's generator has use for its processor.
-	l.poll.SetBusy(r.step.Busy && len(l.own) > 0)
+	l.poll.SetBusy(r.step.Busy && l.e.mayPoll(l))
 	l.sealAhead(all, &r)
 	for _, s := range all {
 		if s.c.phase == phaseOpen {
 			l.startSender(s)
 		}
 	}
+}
+
+// mayPoll tells whether a loop has a use for a processor of its own. One without clients has
+// nothing to poll for (STUN's generator has a use for its processor), and the one of OwnLoop would
+// take from the others what it does not need.
+func (e *Engine) mayPoll(l *loop) bool {
+	others := len(e.clients) - len(l.own)
+	return len(l.own) > 0 && (l.id < e.opt.Loops || others == 0)
 }
 
 // arm sets the schedules of a sender.
@@ -248,7 +256,7 @@ func (x *execution) sample(now int64) {
 	if n := len(x.result.Series); n > 0 {
 		span -= int64(x.result.Series[n-1].At)
 	}
-	idle := 1 - float64(s.busy-d.busy)/float64(max(span, 1))/float64(len(x.e.loops))
+	idle := 1 - float64(s.busy-d.busy)/float64(max(span, 1))/float64(x.e.opt.Loops)
 	x.result.Series = append(x.result.Series, loadgen.Sample{At: time.Duration(now - x.run.from),
 		Due: s.due - d.due, Sent: s.sent - d.sent, Delivered: s.delivered - d.delivered,
 		P50: s.recent.At(50), P99: s.recent.At(99), Clients: s.open})

@@ -122,10 +122,15 @@ func relayCuts(t *testing.T, reset bool) {
 
 // TestChurn: idle clients leave and others come, and nobody calls that a failure.
 func TestChurn(t *testing.T) {
+	t.Run("one loop", func(t *testing.T) { churns(t, false) })
+	t.Run("a loop for the pairs", func(t *testing.T) { churns(t, true) })
+}
+
+func churns(t *testing.T, own bool) {
 	t.Parallel()
 	s := reference.Start(t, reference.Options{TLS: true})
 	f := newFleet(t, s, func(j *loadgen.Job) {
-		j.Workload.Idle = 50
+		j.Workload.Idle, j.Workload.Groups[0].OwnLoop = 50, own
 		j.Workload.Churn = &loadgen.Churn{PerSecond: 40}
 	})
 	f.ramp()
@@ -143,12 +148,13 @@ func TestStorm(t *testing.T) {
 	t.Parallel()
 	s := reference.Start(t, reference.Options{TLS: true})
 	f := newFleet(t, s, func(j *loadgen.Job) {
-		j.Workload.Idle = 40
+		j.Workload.Idle, j.Workload.Groups[0].OwnLoop = 6*cutsPerTurn, true
 		j.Workload.Cut = &loadgen.Cut{After: 200 * time.Millisecond, Share: 0.5}
 	})
 	f.ramp()
+	const all = 6*cutsPerTurn + 10
 	r := f.step(loadgen.Step{Rate: 500, Window: 1500 * time.Millisecond, Ask: true})
-	if r.Logins != 20 || r.Clients != 50 || r.Answered != 50 || r.Failures.Sum() > 0 ||
+	if r.Logins != 3*cutsPerTurn || r.Clients != all || r.Answered != all || r.Failures.Sum() > 0 ||
 		r.Readmit <= 0 || r.Readmit > time.Second {
 		t.Errorf("%d logins in %v, %d in at the end, %d answer, failures %v", r.Logins, r.Readmit,
 			r.Clients, r.Answered, r.Failures.Lines())
@@ -190,5 +196,34 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 	b := &r.Books
 	if b.Sent != b.Delivered+b.InFlight || r.Answered != r.Asked || r.Asked != 17 {
 		t.Errorf("books %+v, %d of %d answer", *b, r.Answered, r.Asked)
+	}
+}
+
+// TestOwnLoop: the clients of such a group have a loop that nobody else has; logins keep to their
+// rate, and the loop counts as no further processor.
+func TestOwnLoop(t *testing.T) {
+	t.Parallel()
+	s := reference.Start(t, reference.Options{})
+	f := newFleet(t, s, func(j *loadgen.Job) {
+		g := j.Workload.Groups[0]
+		g.Name, g.OwnLoop = "apart", true
+		j.Workload.Groups = append(j.Workload.Groups, g)
+		j.Workload.Groups[0].Share, j.Workload.Groups[1].Share = 0.5, 0.5
+		j.Workload.Idle, j.Options.Loops, j.Options.PerSec = 80, 2, 100
+	})
+	for _, l := range f.loops {
+		for _, i := range l.own {
+			if own := f.clientsAt[i].group == 1; own != (l == f.loops[2]) {
+				t.Errorf("client %d of group %d is in loop %d", i, f.clientsAt[i].group, l.id)
+			}
+		}
+	}
+	if r := f.ramp(); r.Took < 700*time.Millisecond || r.Took > 3*time.Second {
+		t.Errorf("100 logins took %v at 100 a second", r.Took)
+	}
+	r := f.step(loadgen.Step{Rate: 500, Window: 500 * time.Millisecond, Busy: true, Ask: true})
+	f.balanced(r)
+	if r.Books.Delivered != r.Books.Sent || r.Slack.Loops != 2 {
+		t.Errorf("books %+v, %d loops", r.Books, r.Slack.Loops)
 	}
 }

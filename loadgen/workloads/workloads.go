@@ -232,11 +232,19 @@ func flood(p Params) loadgen.Workload {
 }
 
 func churn(p Params) loadgen.Workload {
-	return loadgen.Workload{Idle: rest(p, 2*bystanders), Groups: []loadgen.Group{bystand(1)},
+	return loadgen.Workload{Idle: rest(p, 2*bystanders), Groups: []loadgen.Group{besideLogins()},
 		Churn: &loadgen.Churn{PerSecond: float64(p.Clients) / 100}}
 }
 
+// besideLogins is bystanders of clients that come and go, which cost the generator as much as the
+// relay.
+func besideLogins() loadgen.Group {
+	g := bystand(1)
+	g.OwnLoop = true
+	return g
+}
+
 func storm(p Params) loadgen.Workload {
-	return loadgen.Workload{Idle: rest(p, 2*bystanders), Groups: []loadgen.Group{bystand(1)},
+	return loadgen.Workload{Idle: rest(p, 2*bystanders), Groups: []loadgen.Group{besideLogins()},
 		Cut: &loadgen.Cut{After: time.Second, Share: 1}}
 }
