@@ -23,15 +23,13 @@ func ownThread(slice time.Duration) (release func()) {
 // Yield lets threads that wait for this processor go first: loops above all, which would otherwise
 // wait for the kernel's next tick (4 ms at 250 Hz) if they have just had their share. It is for
 // goroutines that compute for long, after each piece. What a thread gives up is the rest of its
-// slice, which the kernel counts as used (Linux 6.18, yield_task_fair): it asks for one of about a
-// piece's length, or others that compute would get all but a tenth of the processor.
-func Yield() {
-	setSlice(pieceSlice)
+// slice, which the kernel counts as used (Linux 6.18, yield_task_fair), so it gets this one:
+// with one of about a piece's length it has its share beside others that compute; with a longer one
+// loops may interrupt pieces more often.
+func Yield(slice time.Duration) {
+	setSlice(slice)
 	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // cannot fail (sched_yield(2))
 }
-
-// pieceSlice is what the dearer step of a handshake takes.
-const pieceSlice = 250 * time.Microsecond
 
 // setSlice asks for a slice for the calling thread. Where the kernel has none that a thread may
 // choose it stays as it was.

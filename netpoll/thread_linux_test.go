@@ -43,13 +43,13 @@ func TestYield(t *testing.T) {
 		t.Skip("the kernel has no slices that a thread may choose (before Linux 6.12)")
 	}
 	defer setSlice(0)
-	Yield()
+	Yield(time.Millisecond)
 	after, err := unix.SchedGetAttr(0, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := *before
-	want.Runtime = uint64(pieceSlice)
+	want.Runtime = uint64(time.Millisecond)
 	if *after != want {
 		t.Errorf("a thread that yields has %+v, want %+v", *after, want)
 	}

@@ -17,6 +17,11 @@ const (
 	// taken yet: a whole record in progress and one behind it.
 	handshakeBytesMax = 32 << 10
 
+	// workSlice is what a worker gives up the rest of after a piece of work, so that loops may go
+	// first: as long as the dearer step of a handshake takes, or other programs on the processor
+	// would leave logins a tenth of it.
+	workSlice = 250 * time.Microsecond
+
 	// aheadBytesMax is how much a worker opens of what follows a handshake. Request and login
 	// are 500 bytes; packets behind them are the loop's.
 	aheadBytesMax = 4 << 10

@@ -162,7 +162,7 @@ func (s *Server) worker() {
 		select {
 		case fn := <-s.work:
 			fn()
-			netpoll.Yield() // a loop may be waiting for the processor
+			netpoll.Yield(workSlice)
 		case <-s.stop:
 			s.lastWork()
 			return

@@ -22,7 +22,7 @@ func newWorkers(n, queue int) *workers {
 		w.wg.Go(func() {
 			for job := range w.jobs {
 				job()
-				netpoll.Yield() // a loop may be waiting for the processor
+				netpoll.Yield(workSlice)
 			}
 		})
 	}

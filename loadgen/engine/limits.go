@@ -43,6 +43,9 @@ const (
 
 	// interruptedSlice makes the kernel let a loop with the default slice go before one with this.
 	interruptedSlice = time.Millisecond
+	// workSlice is what a worker gives up the rest of after a step of a handshake. Beside loops that
+	// sleep it costs it nothing, and they may nearly always interrupt it.
+	workSlice = time.Millisecond
 	// timerSlack is how late the kernel may let a sleeping loop be.
 	timerSlack = time.Microsecond
 	// retryAfter is how long a client that lost its connection waits before it comes back.
