@@ -158,7 +158,8 @@ func stormOf(z size, name string, clients int) runner.Scenario {
 	window := time.Second + time.Duration(clients)*readmitMax
 	return runner.Scenario{Name: name, Rounds: z.heavy,
 		Text: fmt.Sprintf("%d clients over TLS lose their connections at once and come back as fast as "+
-			"they are let, beside 10 pairs with %d packets a second together", clients, rate),
+			"they are let, beside 10 pairs with %d packets a second together, which have a loop of the "+
+			"generator to themselves; it sleeps when it has nothing to do", clients, rate),
 		Play: func(ctx context.Context, s *runner.Session) error {
 			if !s.Holds(clients) {
 				return nil
