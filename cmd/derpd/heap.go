@@ -12,8 +12,8 @@ import (
 // Garbage is made by logins, some 70 KB each, nearly all of it crypto/tls's; a relay whose clients
 // are all there makes next to none. In a storm of logins the heap may grow to twice of what is live
 // between collections, Go's own measure, and by stormRoom at least: a collection stops the loops
-// twice, for up to a millisecond each while handshakes keep the processors busy, and with half the
-// room others would have felt it in one packet of a hundred. In a calm all this would stay
+// twice, for a millisecond or two while handshakes keep the processors busy, and with half the room
+// others would have felt it in one packet of a hundred. In a calm all this would stay
 // resident, as garbage that nothing comes to collect: there the heap may grow by a quarter, which
 // costs nothing when nothing is allocated.
 const (
