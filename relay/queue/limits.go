@@ -12,6 +12,10 @@ const (
 	// and its bandwidth prober keeps 30 packets of 64 KiB in flight.
 	framesMin = 32
 
+	// frameMemory is what a frame takes beside its block's bytes: the block's head, and its place
+	// in a chunk.
+	frameMemory = 64 + 768/chunkFrames
+
 	// senderGroups is how many senders of a queue are told apart. Weighing them takes a look at
 	// each frame, of which a queue holds 370 of the usual size and 14,000 of the smallest; the
 	// heaviest sender loses heavyFrames, or that part of the queue, before it is done again.

@@ -20,6 +20,9 @@ type Frame struct {
 	Kind  Kind
 }
 
+// memory is what a queued frame occupies: an empty packet has a block as a disco frame has.
+func (f *Frame) memory() int64 { return int64(cap(f.Block.Buf)) + frameMemory }
+
 // Drops says what a call threw away.
 type Drops struct {
 	Frames [2]int // by kind, Data and Disco
@@ -47,13 +50,13 @@ type chunk struct {
 // bytes.
 type Loop struct {
 	Blocks block.Pool
-	Budget int64 // bytes all queues of this loop may hold in blocks; 0 is no bound
-	held   int64 // bytes held in blocks now
+	Budget int64 // bytes of memory that all queues of this loop may hold; 0 is no bound
+	held   int64 // bytes of memory held now
 	spare  *chunk
 	idle   *lines
 }
 
-// Held returns the bytes that the queues of this loop hold in blocks.
+// Held returns the bytes of memory that the queues of this loop hold.
 func (l *Loop) Held() int64 { return l.held }
 
 func (l *Loop) chunk() *chunk {
@@ -216,7 +219,7 @@ func (f *fifo) push(l *Loop, fr Frame) {
 		f.borrowed++
 	}
 	if fr.Block != nil {
-		l.held += int64(len(fr.Data))
+		l.held += fr.memory()
 	}
 }
 
@@ -241,7 +244,7 @@ func (f *fifo) pop(l *Loop) (Frame, bool) {
 	f.bytes -= len(fr.Data)
 	f.borrowed = min(f.borrowed, f.count)
 	if fr.Block != nil {
-		l.held -= int64(len(fr.Data))
+		l.held -= fr.memory()
 	}
 	return fr, true
 }
@@ -330,7 +333,7 @@ func (f *fifo) own(l *Loop) {
 			fr.Block = l.Blocks.Get(len(fr.Data))
 			copy(fr.Block.Buf, fr.Data)
 			fr.Data = fr.Block.Buf
-			l.held += int64(len(fr.Data))
+			l.held += fr.memory()
 		}
 		skip = 0
 	}

@@ -160,15 +160,23 @@ func TestClearReturnsEveryBlock(t *testing.T) {
 }
 
 func TestBudgetShrinksEachShare(t *testing.T) {
-	l := Loop{Budget: 1 << 20}
-	queues := make([]Queue, 100)
-	for i := range 200_000 {
-		q := &queues[i%len(queues)]
-		q.Push(&l, Frame{Data: frame(i, 1400)})
-		q.Own(&l)
-		// Every queue may keep its share and framesMin frames.
-		if most := l.Budget + int64(len(queues))*framesMin*1400; l.Held() > most {
-			t.Fatalf("held %d of a budget of %d", l.Held(), l.Budget)
+	for _, tc := range []struct{ size, block int }{{1400, 2048}, {37, 256}} {
+		l := Loop{Budget: 2 << 20}
+		queues := make([]Queue, 10)
+		// Every queue may keep framesMin frames, and some as long as shareMin.
+		spared := int64(len(queues)) * int64(framesMin+shareMin/tc.size) *
+			int64(tc.block+frameMemory)
+		for i := range 100_000 {
+			q := &queues[i%len(queues)]
+			q.Push(&l, Frame{Data: frame(i, tc.size)})
+			q.Own(&l)
+			if l.Held() > l.Budget+spared {
+				t.Fatalf("frames of %d bytes hold %d of a budget of %d", tc.size, l.Held(), l.Budget)
+			}
+			if l.Held() < l.Blocks.Lent() {
+				t.Fatalf("frames of %d bytes have %d bytes of blocks, more than the %d held",
+					tc.size, l.Blocks.Lent(), l.Held())
+			}
 		}
 	}
 }
