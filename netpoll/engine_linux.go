@@ -17,6 +17,18 @@ type Runner interface {
 	Run(Handler) error
 }
 
+// Discard frees a loop that will not be run, and its listeners.
+func Discard(r Runner) error {
+	r.Stop()
+	return r.Run(nobody{})
+}
+
+// nobody is told that a loop ends, and there is nothing else to tell of one without connections.
+type nobody struct{ Handler }
+
+func (nobody) Woken() {}
+func (nobody) Flush() {}
+
 // New makes a loop of that kind (NewEpoll, NewURing).
 func (e Engine) New(id int, cfg Config) (Runner, error) {
 	switch e {

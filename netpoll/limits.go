@@ -48,6 +48,10 @@ const (
 	acceptPauseMin = 100 * time.Millisecond
 	acceptPauseMax = time.Second
 
+	// probeEvery is the time between keepalive probes that nobody answers, as Go's own sockets
+	// have it; the kernel's default of 75 s would notice a dead peer a minute later.
+	probeEvery = 15 * time.Second
+
 	// timeoutMax bounds SetTimeout, so that ticks can be compared modulo 2^32 (6.8 years).
 	timeoutMax = 365 * 24 * time.Hour
 

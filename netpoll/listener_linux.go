@@ -24,8 +24,8 @@ type ListenOptions struct {
 	// UserTimeout is how long sent data may stay unacknowledged (TCP_USER_TIMEOUT,
 	// RFC 5482); 0 leaves it to the system.
 	UserTimeout time.Duration
-	// KeepAlive is the idle time after which TCP probes the peer (TCP_KEEPIDLE); 0 leaves
-	// probing off.
+	// KeepAlive is the idle time after which TCP probes the peer (TCP_KEEPIDLE), and again every
+	// 15 s; 0 leaves probing off.
 	KeepAlive time.Duration
 }
 
@@ -155,6 +155,10 @@ func setStreamOptions(fd int, userTimeout, keepAlive time.Duration) error {
 		if err == nil {
 			s := int((keepAlive + time.Second - 1) / time.Second)
 			err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, s)
+		}
+		if err == nil {
+			err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL,
+				int(probeEvery/time.Second))
 		}
 	}
 	return err

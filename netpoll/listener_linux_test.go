@@ -214,6 +214,7 @@ func checkOptions(t *testing.T, fd int) {
 		{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 17000},
 		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 42},
+		{"TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 	} {
 		if got, err := unix.GetsockoptInt(fd, c.level, c.which); err != nil || got != c.want {
 			t.Errorf("%s is %d, %v, want %d", c.name, got, err, c.want)

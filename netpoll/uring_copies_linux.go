@@ -7,25 +7,26 @@ import "derpd/netpoll/internal/uring"
 // is in the processor's cache.
 type copies struct {
 	free  [len(chunkBytes)][][]byte
+	cut   [len(chunkBytes)]int // slabs, by the size that they were cut to
 	slabs [][]byte
 }
 
-// chunkBytes are the sizes: of one packet, of a few, of a turn's share for one destination.
-var chunkBytes = [...]int{2 << 10, 8 << 10, sendCopyMax}
+// chunkBytes are the sizes: of one packet, of a few, of a turn's share for one destination. Of the
+// slabs each may have chunkSlabs, all that there are together: a peak of one size must not take the
+// others' for good.
+var (
+	chunkBytes = [...]int{2 << 10, 8 << 10, sendCopyMax}
+	chunkSlabs = [len(chunkBytes)]int{6, 4, sendBytesMax/sendSlabBytes - 6 - 4}
+)
 
-// get lends a chunk that holds n bytes, or gives nil if none is to be had.
+// get lends a chunk that holds n bytes, a larger one if those of that size are lent, or gives nil
+// if none is to be had.
 func (m *copies) get(n int) []byte {
 	for class, size := range chunkBytes {
-		if n > size {
+		if n > size || len(m.free[class]) == 0 && !m.grow(class) {
 			continue
 		}
 		free := m.free[class]
-		if len(free) == 0 {
-			if !m.grow(class) {
-				return nil
-			}
-			free = m.free[class]
-		}
 		last := len(free) - 1
 		chunk := free[last]
 		m.free[class] = free[:last]
@@ -46,7 +47,7 @@ func (m *copies) put(chunk []byte) {
 
 // grow cuts another slab.
 func (m *copies) grow(class int) bool {
-	if len(m.slabs)*sendSlabBytes >= sendBytesMax {
+	if m.cut[class] == chunkSlabs[class] {
 		return false
 	}
 	slab, err := uring.Map(sendSlabBytes)
@@ -54,6 +55,7 @@ func (m *copies) grow(class int) bool {
 		return false // sends are made from the handler's memory then
 	}
 	m.slabs = append(m.slabs, slab)
+	m.cut[class]++
 	size := chunkBytes[class]
 	for at := sendSlabBytes - size; at >= 0; at -= size {
 		m.free[class] = append(m.free[class], slab[at:at+size:at+size])

@@ -139,7 +139,9 @@ func newURing(id int, cfg Config, sh shape) (*URing, error) {
 	}
 	l.eventfd = eventfd
 	b, err := newBank(sh, 0)
-	if err == nil {
+	if err != nil {
+		err = uring.Explain(err)
+	} else {
 		l.banks = []*bank{b}
 		err = l.listen(cfg.Listeners)
 	}

@@ -42,7 +42,7 @@ func Probe() (Features, error) {
 	defer runtime.UnlockOSThread()
 	r, err := Open(Config{Entries: 8, Completions: 16, Files: 2})
 	if err != nil {
-		return Features{}, obstacle(err, release(), sysctl())
+		return Features{}, Explain(err)
 	}
 	defer r.Close()
 	var p probe
@@ -55,9 +55,24 @@ func Probe() (Features, error) {
 		return Features{}, err
 	}
 	if err := r.Enable(); err != nil {
-		return Features{}, obstacle(err, release(), sysctl())
+		return Features{}, Explain(err)
 	}
-	return try(r)
+	if err := r.enter(); err != nil { // a filter may forbid each of the three calls on its own
+		return Features{}, Explain(err)
+	}
+	f, err := try(r)
+	if err != nil {
+		return Features{}, Explain(err)
+	}
+	closed, err := closes(r)
+	if err != nil {
+		return Features{}, Explain(err)
+	}
+	if !closed {
+		return Features{}, fmt.Errorf("the io_uring of Linux %s closes a connection only when what "+
+			"others wait for is over, 6.13 is needed", release())
+	}
+	return f, nil
 }
 
 // missing looks for operations that the kernel lacks.
@@ -80,25 +95,79 @@ func try(r *Ring) (f Features, err error) {
 		b, err = NewBuffers(r, 2, os.Getpagesize(), false)
 	}
 	if err != nil {
-		return Features{}, obstacle(err, release(), sysctl())
+		return Features{}, err
 	}
 	defer b.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := connected()
 	if err != nil {
-		return Features{}, os.NewSyscallError("socketpair", err)
+		return Features{}, err
 	}
-	defer unix.Close(pair[0])
-	defer unix.Close(pair[1])
-	if err := r.SetFile(0, pair[0]); err != nil {
-		return Features{}, obstacle(err, release(), sysctl())
+	defer unix.Close(ours)
+	defer unix.Close(theirs)
+	if err := r.SetFile(0, ours); err != nil {
+		return Features{}, err
 	}
-	unix.Write(pair[1], []byte("x")) // cannot fail: the pair is empty
+	unix.Write(theirs, []byte("x")) // cannot fail: the pair is empty
 	r.ReceiveMany(0, 1, 1, false, 1)
 	r.Wait(Wait{Completions: 1, Timeout: time.Second})
 	cqe, ok := r.Next()
 	f.ReceiveLimit = ok && cqe.Res == 1
 	return f, nil
 }
+
+// closeWait is how long closes waits for the end of a connection, which comes at once if it comes.
+const closeWait = 200 * time.Millisecond
+
+// closes tells whether a connection whose place in the table is emptied ends while a request of
+// another one is under way. Before Linux 6.13 the kernel let files go in the order in which the
+// requests of a ring end, of whatever connection: with one silent client none was closed behind it.
+func closes(r *Ring) (bool, error) {
+	silent, silentPeer, err := connected()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(silent)
+	defer unix.Close(silentPeer)
+	ends, peer, err := connected()
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(peer)
+	return endsBehind(r, silent, ends, peer)
+}
+
+// endsBehind closes one connection while a request of another waits, and tells whether its peer
+// learns of it. It takes over ends.
+func endsBehind(r *Ring, silent, ends, peer int) (bool, error) {
+	err := r.SetFile(0, silent)
+	if err == nil {
+		err = r.SetFile(1, ends)
+	}
+	unix.Close(ends) // the table alone has it now
+	if err != nil {
+		return false, err
+	}
+	r.WatchReadable(0, 2)
+	r.Submit()
+	r.CloseFile(1, 3)
+	r.Submit()
+	for until := time.Now().Add(closeWait); ; {
+		fds := []unix.PollFd{{Fd: int32(peer)}} // POLLHUP is always told
+		n, err := unix.Poll(fds, int(max(0, time.Until(until).Milliseconds())))
+		if n == 1 || err != unix.EINTR {
+			return n == 1, nil
+		}
+	}
+}
+
+// connected makes two ends of a connection.
+func connected() (a, b int, err error) {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	return ends[0], ends[1], os.NewSyscallError("socketpair", err)
+}
+
+// Explain is the error of a ring or its buffers with what stands in the way here, and the remedy.
+func Explain(err error) error { return obstacle(err, release(), sysctl()) }
 
 // obstacle says why a call failed.
 func obstacle(err error, kernel, disabled string) error {
@@ -116,7 +185,7 @@ func obstacle(err error, kernel, disabled string) error {
 		return fmt.Errorf("io_uring is forbidden to this process, most likely by the seccomp "+
 			"profile of its container or unit: %w", err)
 	case errors.Is(err, unix.EINVAL):
-		return fmt.Errorf("the io_uring of Linux %s is too old, 6.8 is needed: %w", kernel, err)
+		return fmt.Errorf("the io_uring of Linux %s is too old, 6.13 is needed: %w", kernel, err)
 	case errors.Is(err, unix.ENOMEM):
 		return fmt.Errorf("io_uring gets no memory, raise the limit of locked memory "+
 			"(ulimit -l, LimitMEMLOCK=): %w", err)

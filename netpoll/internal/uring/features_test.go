@@ -2,6 +2,7 @@ package uring
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -20,6 +21,50 @@ func TestProbe(t *testing.T) {
 		t.Fatalf("Open fails although Probe succeeds: %v", err)
 	}
 	r.Close()
+}
+
+// TestCloses: the ring of this kernel closes one connection while another waits, or Probe has
+// refused it; one that keeps the file is seen.
+func TestCloses(t *testing.T) {
+	if _, err := Probe(); err != nil {
+		t.Skip("no io_uring here: ", err)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, err := Open(Config{Entries: 8, Completions: 16, Files: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.Enable(); err != nil {
+		t.Fatal(err)
+	}
+	for _, kept := range []bool{false, true} {
+		silent, silentPeer, err := connected()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends, peer, err := connected()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keep, err := unix.Dup(ends) // as the kernel did before Linux 6.13
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !kept {
+			unix.Close(keep)
+		}
+		if closed, err := endsBehind(r, silent, ends, peer); err != nil || closed == kept {
+			t.Errorf("with the file kept %v: closed %v, %v", kept, closed, err)
+		}
+		if kept {
+			unix.Close(keep)
+		}
+		for _, fd := range []int{silent, silentPeer, peer} {
+			unix.Close(fd)
+		}
+	}
 }
 
 // Each obstacle is told with what to do about it.

@@ -90,7 +90,8 @@ func (r *Ring) Cancel(target, data uint64) {
 }
 
 // CloseFile empties a place of the table. The socket is closed when no request uses it any
-// more. A completion comes only if it fails.
+// more; Probe sees to it that those of other sockets do not matter. A completion comes only if it
+// fails.
 func (r *Ring) CloseFile(file int, data uint64) {
 	*r.next() = SQE{opcode: opClose, flags: sqeCQESkipSuccess, fileIndex: uint32(file) + 1,
 		userData: data}

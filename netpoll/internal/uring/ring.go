@@ -226,6 +226,15 @@ func (r *Ring) Submit() {
 		enterGetEvents, 0, 0)
 }
 
+// enter tells whether io_uring_enter can be called at all; Submit and Wait take that for granted.
+func (r *Ring) enter() error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 0, 0, enterGetEvents, 0, 0)
+	if errno != 0 {
+		return os.NewSyscallError("io_uring_enter", errno)
+	}
+	return nil
+}
+
 // Wait says what Ring.Wait waits for.
 type Wait struct {
 	Completions int           // so many, counting those that are there; at least 1
