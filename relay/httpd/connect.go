@@ -10,9 +10,15 @@ import (
 	"time"
 )
 
-// connectMax bounds a tunnel, as upstream does: it carries one exchange with a control
-// server, not a session.
-const connectMax = 15 * time.Second
+const (
+	// dialMax bounds the way to the control server, as upstream does. The tunnel itself may stay:
+	// a client keeps its connection to a control server for as long as it runs.
+	dialMax = 15 * time.Second
+
+	// farewellMax is how long a control server may go on sending once the client has ended its
+	// direction.
+	farewellMax = time.Second
+)
 
 // connect answers CONNECT: a tunnel to a control server, for clients whose network lets them
 // reach only relays. Only over TLS, and only to hosts of tailscale.com that are no relays.
@@ -28,7 +34,7 @@ func connect(w http.ResponseWriter, r *http.Request, enabled bool) {
 		http.Error(w, "CONNECT to this host is not allowed", http.StatusForbidden)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), connectMax)
+	ctx, cancel := context.WithTimeout(r.Context(), dialMax)
 	defer cancel()
 	var d net.Dialer
 	far, err := d.DialContext(ctx, "tcp", r.Host)
@@ -36,6 +42,11 @@ func connect(w http.ResponseWriter, r *http.Request, enabled bool) {
 		http.Error(w, "the host cannot be reached", http.StatusBadGateway)
 		return
 	}
+	tunnel(w, far)
+}
+
+// tunnel answers that the way is open, and copies until one side ends.
+func tunnel(w http.ResponseWriter, far net.Conn) {
 	defer far.Close()
 	near, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -43,16 +54,13 @@ func connect(w http.ResponseWriter, r *http.Request, enabled bool) {
 		return
 	}
 	defer near.Close()
-	end := time.Now().Add(connectMax)
-	near.SetDeadline(end)
-	far.SetDeadline(end)
 	if _, err := io.WriteString(near, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 		return
 	}
 	var both sync.WaitGroup
 	both.Go(func() {
 		io.Copy(far, rw.Reader)
-		far.SetReadDeadline(time.Now().Add(time.Second))
+		far.SetReadDeadline(time.Now().Add(farewellMax))
 	})
 	both.Go(func() {
 		io.Copy(near, far)

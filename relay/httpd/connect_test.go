@@ -4,14 +4,17 @@ import (
 	"bufio"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
-// TestConnect: who may not CONNECT, and where to. A tunnel itself needs a control server.
+// TestConnect: who may not CONNECT, and where to.
 func TestConnect(t *testing.T) {
 	for _, tc := range []struct {
 		target  string
@@ -48,6 +51,68 @@ func TestConnect(t *testing.T) {
 		if mayConnect(target) != want {
 			t.Errorf("%s: %v", target, !want)
 		}
+	}
+}
+
+// timed is a connection that notes whether it was given a time to end.
+type timed struct {
+	net.Conn
+	bounded *atomic.Bool
+}
+
+func (c timed) SetDeadline(at time.Time) error {
+	if !at.IsZero() {
+		c.bounded.Store(true)
+	}
+	return c.Conn.SetDeadline(at)
+}
+
+// TestTunnel: bytes pass both ways, what the client has sent at once included, for as long as both
+// sides want; the end of one side ends the other.
+func TestTunnel(t *testing.T) {
+	for _, clientEnds := range []bool{true, false} {
+		far, control := net.Pipe()
+		var bounded atomic.Bool
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			tunnel(w, timed{far, &bounded})
+		}))
+		client, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(client, "CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\nearly")
+		in := bufio.NewReader(client)
+		if r, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect}); err != nil ||
+			r.StatusCode != http.StatusOK {
+			t.Fatal(r, err)
+		}
+		hear := func(from io.Reader, want string) {
+			t.Helper()
+			b := make([]byte, len(want))
+			if _, err := io.ReadFull(from, b); err != nil || string(b) != want {
+				t.Fatalf("%q arrived, %v, want %q", b, err, want)
+			}
+		}
+		hear(control, "early")
+		io.WriteString(control, "answer")
+		hear(in, "answer")
+		io.WriteString(client, "more")
+		hear(control, "more")
+		if bounded.Load() {
+			t.Error("a tunnel was given a time to end")
+		}
+		if clientEnds {
+			client.Close()
+			_, err = io.ReadAll(control)
+		} else {
+			control.Close()
+			_, err = io.ReadAll(in)
+		}
+		if err != nil {
+			t.Errorf("client ends: %v: %v", clientEnds, err)
+		}
+		client.Close()
+		srv.Close()
 	}
 }
 
