@@ -57,6 +57,9 @@ func (l *loop) remoteSender(k derp.Key) *sender {
 	}
 	s := l.remotes[k]
 	if s == nil {
+		if len(l.remotes) >= l.remotesLook {
+			l.sweepRemotes()
+		}
 		s = &sender{key: k}
 		if len(l.remotes) >= remotesMax {
 			l.n.ReachedOverflow++
@@ -69,6 +72,29 @@ func (l *loop) remoteSender(k derp.Key) *sender {
 	}
 	l.lastRemote = s
 	return s
+}
+
+// sweepRemotes forgets keys that no link of ours reaches: nobody will tell when they leave. They
+// are of a node that dials us and that we do not dial, or their last packet came behind their
+// departure. The next look is when there are twice as many, and a minute later if that is as many
+// as there may be.
+func (l *loop) sweepRemotes() {
+	now := l.poll.Now()
+	if now < l.remotesNext {
+		return
+	}
+	for k, s := range l.remotes {
+		if r := l.srv.keys.Lookup((*registry.Key)(&k)); r == nil || r.Via() == nil {
+			delete(l.remotes, k)
+			if l.lastRemote == s {
+				l.lastRemote = nil
+			}
+		}
+	}
+	l.remotesLook = min(remotesMax, max(remotesLookMin, 2*len(l.remotes)))
+	if l.remotesLook == remotesMax {
+		l.remotesNext = now + int64(remotesPause)
+	}
 }
 
 // linger keeps the book of a client that left this node while its key lives on another.

@@ -19,11 +19,16 @@ type handshake struct {
 
 	accepted bool // the peer has dialled us
 
+	// Below: the loop's, of those that peers began.
+	prev, next *handshake // in shaking
+	since      int64      // when it began
+
 	mu     sync.Mutex
 	in     []byte // fed by the loop, not taken by a worker yet
 	queued bool   // a worker has it or will
 	full   bool   // the peer is held back until the loop is told of the next step
 	ended  bool   // the connection is gone: stop the coroutine
+	freed  bool   // and its place has been given back
 
 	// Below: the worker's, which queued hands from one to the next.
 	hs Handshaker
@@ -83,12 +88,13 @@ func helloLen(b []byte) (n int, ok bool) {
 
 func (l *loop) beginHandshake(c *conn, hello []byte) {
 	s := l.srv
-	if s.shared.handshakes.Add(1) > int64(s.cfg.MaxHandshakes) {
+	if s.shared.handshakes.Add(1) > int64(s.cfg.MaxHandshakes) && !l.dropStalled() {
 		s.shared.handshakes.Add(-1)
 		l.end(c, EndHandshakeCap)
 		return
 	}
-	hs := &handshake{srv: s, h: c.h, accepted: true}
+	hs := &handshake{srv: s, h: c.h, accepted: true, since: l.poll.Now()}
+	l.shaking.push(hs)
 	var local net.Addr
 	remote := net.TCPAddrFromAddrPort(c.remote)
 	if a, err := l.poll.LocalAddr(c.h); err == nil {
@@ -146,13 +152,15 @@ func (hs *handshake) run() {
 	hs.mu.Lock()
 	in, full := hs.in, hs.full
 	hs.in, hs.full = nil, false
-	ended := hs.ended
+	ended, freed := hs.ended, hs.freed
 	hs.mu.Unlock()
 	if ended {
 		if hs.hs != nil {
 			hs.hs.Stop()
 		}
-		hs.srv.shared.handshakes.Add(-1)
+		if !freed {
+			hs.srv.shared.handshakes.Add(-1)
+		}
 		return // queued stays true: never run again
 	}
 	r := hs.step(in)
@@ -260,18 +268,38 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 
 // endHandshake forgets a handshake that is over.
 func (l *loop) endHandshake(c *conn) {
+	if c.hs.accepted {
+		l.shaking.remove(c.hs)
+	}
 	c.hs = nil
 	l.n.InHandshake--
 }
 
-// dropHandshake stops the handshake of a connection that has ended.
+// dropHandshake has a worker stop the handshake of a connection that has ended; a loop cannot,
+// since a coroutine's threads are to be like each other. If it waits for its peer its place is free
+// at once.
 func (l *loop) dropHandshake(c *conn) {
 	hs := c.hs
 	l.endHandshake(c)
 	hs.mu.Lock()
+	defer hs.mu.Unlock()
 	hs.ended = true
-	hs.schedule()
-	hs.mu.Unlock()
+	if hs.queued {
+		return
+	}
+	hs.freed = true
+	hs.srv.shared.handshakes.Add(-1)
+	if !hs.schedule() {
+		hs.queued = true
+		go hs.run()
+	}
+}
+
+// idle tells whether the handshake waits for its peer.
+func (hs *handshake) idle() bool {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return !hs.queued
 }
 
 // versionIndex is where a session's TLS version is counted.

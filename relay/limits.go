@@ -51,8 +51,14 @@ const (
 	presenceBytesMax = 32 << 10
 	presenceFrameMax = 512
 
+	// linkFrameMax bounds a frame that another node sends and that is read as a whole, its header
+	// included. The longest are some 200 bytes; what is only skipped may be as long as DERP allows.
+	linkFrameMax = 16 << 10
+
 	// remotesMax bounds the keys of other nodes whose correspondents a loop remembers.
 	remotesMax = 64 << 10
+	// remotesLookMin of them are looked through for those that are of no use any more, in 0.1 ms.
+	remotesLookMin = 1 << 10
 
 	// lostSlice is how many keys of a lost mesh link a loop forgets a turn.
 	lostSlice = 64
@@ -103,6 +109,7 @@ const (
 	meshRetry        = 5 * time.Second // as upstream
 	meshWriteTimeout = 30 * time.Second
 	meshSilence      = 2 * time.Minute // a link without a frame, keepalives included
+	remotesPause     = time.Minute     // between two looks through as many remotes as there may be
 
 	keepAliveEvery  = 60 * time.Second
 	keepAliveJitter = 5 * time.Second

@@ -13,6 +13,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"math/big"
 	"net"
 	"net/netip"
@@ -112,6 +113,7 @@ func startLive(t *testing.T, secure bool, cfg Config) *liveRelay {
 		r.loops = append(r.loops, l)
 		handlers = append(handlers, r.Attach(l, loops))
 		r.Server.loops[i].crowdMin = 0
+		r.Server.loops[i].stalled = math.MaxInt64
 	}
 	for i, l := range r.loops {
 		go func() { r.ended <- l.Run(handlers[i]) }()

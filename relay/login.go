@@ -145,7 +145,7 @@ func (l *loop) loginOpened(h netpoll.Handle, lg *login, r loggedIn) {
 	}
 	if r.err != nil {
 		c.login = nil
-		l.srv.log.Debug("login refused", "remote", c.remote, "error", r.err)
+		l.tellRefused("login refused", "remote", c.remote, "error", r.err)
 		l.end(c, EndLoginBox)
 		return
 	}
@@ -170,7 +170,7 @@ func (l *loop) judged(h netpoll.Handle, lg *login, r loggedIn, ok bool, why admi
 		return
 	}
 	if !ok {
-		l.srv.log.Debug("login not admitted", "remote", c.remote, "key", r.key,
+		l.tellRefused("login not admitted", "remote", c.remote, "key", r.key,
 			"reason", why.String())
 		l.end(c, EndNotAdmitted)
 		return

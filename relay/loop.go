@@ -31,12 +31,19 @@ type loop struct {
 	lost       []*client            // links that ended, whose keys are still to be forgotten
 	remotes    map[derp.Key]*sender // keys of other nodes that have sent to clients of this loop
 	lastRemote *sender
-	ahead      *ahead // while bytes are dealt with that a worker has looked at
-	crowdMin   int    // crowdMin, unless a test is not to wait for so many
-	stopping   bool
-	n          Counters
-	rng        *rand.Rand
-	refused    refusals
+	// remotesLook is how many remotes there must be to look for useless ones, remotesNext when that
+	// may be done again.
+	remotesLook int
+	remotesNext int64
+	ahead       *ahead // while bytes are dealt with that a worker has looked at
+	crowdMin    int    // crowdMin, unless a test is not to wait for so many
+	stalled     int64  // stalledAfter, unless a test is not to hurry
+	stopping    bool
+	n           Counters
+	rng         *rand.Rand
+	refused     refusals
+	strangers   refusedLogins
+	shaking     shaking
 
 	// arrivals are clients of this loop whose inbox others have pushed to: a stack, pushed
 	// by any loop, taken whole by this one. It publishes the pushed frames.
@@ -46,8 +53,9 @@ type loop struct {
 }
 
 func newLoop(s *Server, p netpoll.Loop, loops int) *loop {
-	l := &loop{srv: s, poll: p, crowdMin: crowdMin,
-		rng: rand.New(rand.NewPCG(s.cfg.Seed, uint64(p.ID())))}
+	l := &loop{srv: s, poll: p, crowdMin: crowdMin, stalled: int64(stalledAfter),
+		remotesLook: remotesLookMin,
+		rng:         rand.New(rand.NewPCG(s.cfg.Seed, uint64(p.ID())))}
 	l.q.Budget = s.cfg.QueueBudget / int64(loops)
 	return l
 }
@@ -267,6 +275,34 @@ type refusals struct {
 }
 
 const refusalEvery = 10 * time.Second
+
+// refusedLogins limits the log lines about logins, which an operator wants one by one: who was
+// refused, and why. A flood of strangers is told of by its number.
+type refusedLogins struct {
+	until  int64 // the end of this span
+	lines  int   // in it
+	untold int   // beyond refusedLoginLines
+}
+
+// refusedLoginLines is how many refused logins a loop tells of in refusalEvery.
+const refusedLoginLines = 20
+
+// tellRefused logs a login that was refused.
+func (l *loop) tellRefused(text string, who ...any) {
+	r := &l.strangers
+	if now := l.poll.Now(); now >= r.until {
+		if r.untold > 0 {
+			l.srv.log.Info("more logins were refused than are told", "more", r.untold)
+		}
+		*r = refusedLogins{until: now + int64(refusalEvery)}
+	}
+	if r.lines == refusedLoginLines {
+		r.untold++
+		return
+	}
+	r.lines++
+	l.srv.log.Info(text, who...)
+}
 
 // refuse logs an end that an operator can do something about.
 func (l *loop) refuse(c *conn, why Reason) {

@@ -47,7 +47,8 @@ type link struct {
 
 	cl      *client // what packets for the node's keys are queued on; new for each connection
 	tries   int
-	up      bool
+	up      bool   // logged in there
+	heard   bool   // the other node has sent something since the last look
 	trouble string // the error told last; the same one is not told again
 	// failedWith is why the connection that is ending ends, if it is the other node's fault.
 	failedWith string
@@ -138,7 +139,7 @@ func (l *loop) linkRequest(c *conn) {
 
 // linkBytes takes what the other node sends, from the response to the upgrade on.
 func (l *loop) linkBytes(c *conn, p []byte) {
-	c.active = true
+	c.link.heard = true
 	if skip := min(int(c.skip), len(p)); skip > 0 {
 		c.skip -= uint32(skip)
 		p = p[skip:]
@@ -216,6 +217,10 @@ func (l *loop) linkFrame(c *conn, b []byte) int {
 		have := min(whole, len(b))
 		c.skip = uint32(whole - have)
 		return have
+	}
+	if whole > linkFrameMax {
+		l.endLink(c, fmt.Sprintf("its %v frame has %d bytes, more than %d", t, n, linkFrameMax))
+		return 0
 	}
 	if whole > len(b) {
 		return 0
@@ -335,7 +340,7 @@ func (l *loop) linkDown(c *conn, why Reason) {
 	if trouble == "" {
 		trouble = why.String()
 	}
-	lk.cl, lk.up, lk.failedWith = nil, false, ""
+	lk.cl, lk.up, lk.heard, lk.failedWith = nil, false, false, ""
 	if !l.stopping {
 		lk.failed(trouble)
 	}

@@ -50,14 +50,27 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 			l.Timeout(h)
 			l.Closed(h, nil)
 		}, 1},
+		"connects, and does not answer the login": {func(l *loop, h netpoll.Handle) {
+			l.Connected(h, nil)
+			c := l.at(h)
+			c.phase = phaseLink
+			c.link.heard = true // its greeting
+			l.Timeout(h)
+			if c.phase != phaseDead {
+				panic("a link without an answer was not ended")
+			}
+			l.Closed(h, nil)
+		}, 1},
 		"connects, and is silent for long": {func(l *loop, h netpoll.Handle) {
 			l.Connected(h, nil)
-			l.at(h).phase = phaseLink
-			l.at(h).active = true
+			c := l.at(h)
+			c.phase = phaseLink
+			c.link.up, c.link.heard = true, true
 			l.Timeout(h)
-			if l.at(h).phase == phaseDead {
+			if c.phase == phaseDead {
 				panic("a link that has had traffic was ended")
 			}
+			c.active = true // we send, and hear nothing
 			l.Timeout(h)
 			if l.at(h).phase != phaseDead {
 				panic("a silent link was not ended")
@@ -168,6 +181,32 @@ func TestForwardedPacket(t *testing.T) {
 	}
 	if via := d.l.srv.keys.Lookup((*registry.Key)(&here.key)).Via(); via != link {
 		t.Error("the other way to it is forgotten")
+	}
+}
+
+// TestUselessRemotesAreForgotten: a node that dials us and that we do not dial tells of no departure,
+// so the books of its keys must not stay; those of keys that a link reaches must.
+func TestUselessRemotesAreForgotten(t *testing.T) {
+	_, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	to, peer := d.login(t, 1, false), d.login(t, 2, false)
+	d.l.at(peer.h).client.mesh = true
+	known := derp.Key{0xbb, 1}
+	linkTo(d.l, known)
+	forward := func(from derp.Key) {
+		d.l.Received(peer.h, derp.AppendForwardPacket(nil, from, to.key, []byte("packet")))
+		d.l.Flush()
+	}
+	forward(known)
+	for i := range 5 * remotesLookMin {
+		forward(derp.Key{0xaa, byte(i), byte(i >> 8)})
+	}
+	if n := len(d.l.remotes); n > remotesLookMin+1 {
+		t.Errorf("%d keys are remembered, want at most %d", n, remotesLookMin+1)
+	}
+	if d.l.remotes[known] == nil || d.l.n.ReachedOverflow != 0 {
+		t.Errorf("the key of a link is remembered: %v; %d overflowed", d.l.remotes[known] != nil,
+			d.l.n.ReachedOverflow)
 	}
 }
 

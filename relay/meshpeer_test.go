@@ -77,6 +77,9 @@ func TestMeshPeerFrames(t *testing.T) {
 			t.Errorf("%d watchers, %d forwarded in, %d closed", s.Watchers, s.ForwardedIn,
 				s.Ends[EndClosePeer])
 		}
+		if s.GoneDisconnected != 1 {
+			t.Errorf("%d departures were told, want the watcher's one", s.GoneDisconnected)
+		}
 	})
 }
 

@@ -29,8 +29,13 @@ func (l *loop) messages(c *conn, p []byte) {
 	}
 }
 
-// closeMessages ends a WebSocket with its close frame.
+// closeMessages ends a WebSocket with its close frame. Nothing may follow it (RFC 6455 §5.5.1), so
+// its client leaves at once, and other connections of its key get what comes from now on.
 func (l *loop) closeMessages(c *conn, code websock.Code, why Reason) {
+	if c.client != nil {
+		c.early = &early{remote: c.client.remote}
+		l.leave(c)
+	}
 	l.unframed(c, websock.AppendClose(nil, code, ""))
 	l.drain(c, why)
 }

@@ -121,6 +121,7 @@ func (l *loop) encodeEvents(c *conn) {
 		e := &n.pending[0]
 		if e.gone {
 			frames = derp.AppendPeerGone(frames, e.key, derp.GoneDisconnected)
+			l.n.GoneDisconnected++
 		} else {
 			frames = derp.AppendPeerPresent(frames, derp.PeerPresent{
 				Key: e.key, Addr: e.remote, Flags: e.flags, AppName: e.app})

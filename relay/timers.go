@@ -86,12 +86,17 @@ func (l *loop) beat(c *conn) {
 	l.poll.SetTimeout(c.h, max(next, time.Millisecond))
 }
 
-// linkBeat ends a link that has been silent: the other node's keepalives come every minute.
+// linkBeat ends a link whose login has no answer, or that has been silent, whatever we send there:
+// the other node's keepalives come every minute.
 func (l *loop) linkBeat(c *conn) {
-	if !c.active {
+	switch {
+	case !c.link.up:
+		l.endLink(c, "no answer within "+meshDialTimeout.String())
+		return
+	case !c.link.heard:
 		l.endLink(c, "silent for "+meshSilence.String())
 		return
 	}
-	c.active = false
+	c.link.heard = false
 	l.poll.SetTimeout(c.h, meshSilence)
 }

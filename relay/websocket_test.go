@@ -156,6 +156,44 @@ func TestWebSocketFragments(t *testing.T) {
 	})
 }
 
+// TestNothingFollowsAClose: behind the close frame of a WebSocket its client is nobody's destination
+// any more, also while the frame waits for the peer to read.
+func TestNothingFollowsAClose(t *testing.T) {
+	for name, breach := range map[string][]byte{
+		"a breach": {0x82, 0x01, 'x'}, // not masked
+		"a close":  masked(0x88, []byte{0x03, 0xe8}),
+	} {
+		_, ds, _ := newDoubles(t, 1, Config{})
+		d := ds[0]
+		from, older, cl := d.login(t, 1, false), d.login(t, 2, false), d.login(t, 2, false)
+		c := d.l.at(cl.h)
+		c.ws = new(websock.Reader)
+		d.slots[cl.h.Slot()].blocked = true
+		d.l.Received(from.h, derp.AppendSendPacket(nil, cl.key, []byte("before")))
+		d.l.Flush() // held: the peer takes nothing
+		d.l.Received(cl.h, breach)
+		d.l.Flush()
+		d.keep = true
+		d.take()
+		d.l.Received(from.h, derp.AppendSendPacket(nil, cl.key, []byte("behind")))
+		d.l.Flush()
+		if want := derp.AppendRecvPacket(nil, from.key, []byte("behind")); string(d.take()) !=
+			string(want) || c.client != nil {
+			t.Errorf("%s: the older connection of the key is not served", name)
+		}
+		d.unblock(cl.h)
+		d.l.Flush()
+		if sent := d.take(); !bytes.Contains(sent, []byte{0x88}) ||
+			bytes.Contains(sent[bytes.IndexByte(sent, 0x88):], []byte("behind")) {
+			t.Errorf("%s: %q was sent, want the close frame last", name, sent)
+		}
+		if remote := c.peer(); !remote.IsValid() {
+			t.Errorf("%s: its address is forgotten", name)
+		}
+		_ = older
+	}
+}
+
 // TestWebSocketPongsBounded: a peer that sends pings and reads nothing makes us hold few pongs.
 func TestWebSocketPongsBounded(t *testing.T) {
 	_, ds, _ := newDoubles(t, 1, Config{})

@@ -1,0 +1,80 @@
+package relay
+
+import (
+	"crypto/tls"
+	"net"
+	"testing"
+	"time"
+
+	"derpd/netpoll"
+	"derpd/tlsengine"
+)
+
+// endless is a handshake that always wants more from its peer.
+type endless struct{ stopped *int }
+
+func (endless) Step([]byte) ([]byte, bool, error) { return []byte("flight"), false, nil }
+func (endless) Finish(*tlsengine.Session) ([]byte, tls.ConnectionState, error) {
+	panic("it never ends")
+}
+func (e endless) Stop() { *e.stopped++ }
+
+// TestStalledHandshakesGiveWay: where all places are taken, the handshake whose peer has been silent
+// for longest gives its place to the next, once it has had its time; one that waits for a worker of
+// ours keeps it.
+func TestStalledHandshakesGiveWay(t *testing.T) {
+	stopped := 0
+	_, ds, work := newDoubles(t, 1, Config{MaxHandshakes: 3,
+		NewHandshake: func(_, _ net.Addr) Handshaker { return endless{&stopped} }})
+	d := ds[0]
+	compute := func() {
+		for _, fn := range *work {
+			fn()
+		}
+		*work = nil
+		d.settle()
+	}
+	begin := func() netpoll.Handle {
+		h := d.accept()
+		d.l.Received(h, simRecord(nil, 22, make([]byte, 40)))
+		d.l.Flush()
+		return h
+	}
+	phases := func(when string, of map[netpoll.Handle]phase) {
+		t.Helper()
+		for h, want := range of {
+			if got := d.l.at(h).phase; got != want {
+				t.Errorf("%s: connection %d is in phase %d, want %d", when, h.Slot(), got, want)
+			}
+		}
+	}
+	first, second := begin(), begin()
+	compute()
+	third := begin() // its hello waits for a worker
+	early := begin()
+	phases("at once", map[netpoll.Handle]phase{first: phaseHandshake, second: phaseHandshake,
+		third: phaseHandshake, early: phaseDead})
+	d.now += int64(stalledAfter + time.Millisecond)
+	later := begin()
+	phases("a second later", map[netpoll.Handle]phase{first: phaseDead, second: phaseHandshake,
+		third: phaseHandshake, later: phaseHandshake})
+	if n := d.l.srv.shared.handshakes.Load(); n != 3 {
+		t.Errorf("%d places are taken, want 3", n)
+	}
+	begin()
+	last := begin() // third waits for us, later has not had its time
+	phases("and two more", map[netpoll.Handle]phase{second: phaseDead, third: phaseHandshake,
+		later: phaseHandshake, last: phaseDead})
+	compute()
+	for _, h := range []netpoll.Handle{third, later} {
+		d.l.end(d.l.at(h), EndPeerClosed)
+	}
+	compute()
+	if stopped != 4 {
+		t.Errorf("%d handshakes were stopped, want 4", stopped)
+	}
+	if n := d.l.srv.shared.handshakes.Load(); n != 1 || d.l.shaking.first == nil ||
+		d.l.shaking.first != d.l.shaking.last {
+		t.Errorf("%d places are taken in the end, want 1, on the list too", n)
+	}
+}
