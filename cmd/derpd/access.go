@@ -35,13 +35,24 @@ func (s *server) access() (err error) {
 		}
 	}
 	if c.rateFile != "" {
-		if s.rate, err = ratelimit.Load(c.rateFile); err != nil {
+		if s.rate, err = s.loadRate(); err != nil {
 			return fmt.Errorf("-rate-config: %w", err)
 		}
 	}
 	s.dns, err = bootstrap.New(bootstrap.Config{Published: c.dnsNames,
 		Unpublished: c.unpublishedNames, Logger: s.log})
 	return err
+}
+
+// loadRate reads the rate configuration. Fields that are neither of the two are told, because one
+// may be misspelt, and change nothing, because derper takes them.
+func (s *server) loadRate() (ratelimit.Limits, error) {
+	lim, unknown, err := ratelimit.Load(s.cfg.rateFile)
+	if len(unknown) > 0 {
+		s.log.Warn("the rate configuration has fields that mean nothing", "file", s.cfg.rateFile,
+			"fields", unknown)
+	}
+	return lim, err
 }
 
 // limitAccepts sets the rate of new connections, which derper limits on its TLS listener.
@@ -73,7 +84,7 @@ func (s *server) reloadRate(ctx context.Context, hup <-chan os.Signal) {
 		if s.cfg.rateFile == "" {
 			continue
 		}
-		lim, err := ratelimit.Load(s.cfg.rateFile)
+		lim, err := s.loadRate()
 		if err != nil {
 			s.log.Error("client rates not changed", "error", err)
 			continue

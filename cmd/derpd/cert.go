@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"net/netip"
 
 	"derpd/relay/certs"
 	"derpd/relay/derp"
@@ -63,10 +64,16 @@ func (s *server) serveCerts(key derp.Key) error {
 		}
 		if made {
 			s.log.Info("made a self-signed certificate", "dir", s.cfg.certDir)
-			fmt.Println(s.region(0))
 		}
 	}
 	return nil
+}
+
+// pinned tells whether clients know the certificate by its hash in the DERP map, because no
+// authority vouches for it.
+func (s *server) pinned() bool {
+	_, err := netip.ParseAddr(s.cfg.hostname)
+	return s.store != nil && (s.cfg.certMode == "self-signed" || err == nil)
 }
 
 // protocols is what ALPN offers.

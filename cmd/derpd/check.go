@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net"
@@ -8,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"runtime"
-	"strconv"
 	"time"
 
 	"derpd/netpoll"
@@ -71,21 +71,17 @@ func (c *config) check(addr string) (err error) {
 }
 
 func (c *config) checkNumbers() error {
-	for _, p := range []struct {
-		name   string
-		v      int
-		lowest int
-	}{{"-http-port", c.httpPort, -1}, {"-stun-port", c.stunPort, 0}} {
-		if p.v < p.lowest || p.v > 65535 {
-			return fmt.Errorf("%s %d: use a port from %d to 65535", p.name, p.v, p.lowest)
-		}
+	if c.httpPort > 65535 {
+		return fmt.Errorf("-http-port %d: use a port up to 65535, or -1 for none", c.httpPort)
+	}
+	if c.stunPort < 0 || c.stunPort > 65535 {
+		return fmt.Errorf("-stun-port %d: use a port from 0 to 65535", c.stunPort)
 	}
 	for _, d := range []struct {
 		name string
 		v    time.Duration
-	}{{"-tcp-keepalive-time", c.keepAlive}, {"-tcp-user-timeout", c.userTimeout},
-		{"-tcp-write-timeout", c.writeTimeout}, {"-status", c.status},
-		{"-verify-cache", c.verifyCache}} {
+	}{{"-tcp-user-timeout", c.userTimeout}, {"-tcp-write-timeout", c.writeTimeout},
+		{"-status", c.status}, {"-verify-cache", c.verifyCache}} {
 		if d.v < 0 {
 			return fmt.Errorf("%s %v: use a duration like 15s, or 0", d.name, d.v)
 		}
@@ -103,17 +99,18 @@ func (c *config) checkNumbers() error {
 	default:
 		return fmt.Errorf("-engine %q: use auto, epoll or io_uring", c.engine)
 	}
+	processors := runtime.GOMAXPROCS(0) // what a container may use, not what its host has
 	if c.loops == 0 {
-		c.loops = runtime.NumCPU()
+		c.loops = min(processors, maxLoops)
 	}
 	if c.workers == 0 {
-		c.workers = runtime.NumCPU()
+		c.workers = min(processors, maxWorkers)
 	}
 	for _, n := range []struct {
 		name       string
 		v, lo, top int64
 	}{
-		{"-loops", int64(c.loops), 1, maxLoops}, {"-workers", int64(c.workers), 1, 1024},
+		{"-loops", int64(c.loops), 1, maxLoops}, {"-workers", int64(c.workers), 1, maxWorkers},
 		{"-max-connections", int64(c.maxConnections), 1, 1 << 24},
 		{"-max-handshakes", int64(c.maxHandshakes), 1, 1 << 20},
 		{"-max-http", int64(c.maxHTTP), 1, 1 << 20},
@@ -128,28 +125,61 @@ func (c *config) checkNumbers() error {
 	return nil
 }
 
-const maxLoops = 128 // half of what a handle can name
+const (
+	maxLoops   = 128 // half of what a handle can name
+	maxWorkers = 1024
+)
 
-// listenAddr reads "host:port"; an empty host is every address of both families.
+// keepAliveTime is the idle time before TCP probes a client, as derper reads its flag: below 0
+// there are no probes, and 0 is Go's own time (net.ListenConfig.KeepAlive).
+func (c *config) keepAliveTime() time.Duration {
+	switch {
+	case c.keepAlive < 0:
+		return 0
+	case c.keepAlive == 0:
+		return 15 * time.Second
+	}
+	return c.keepAlive
+}
+
+// listenAddr reads "host:port" as derper's net.Listen does: an empty host and 0.0.0.0 are every
+// address of both families, of a name's addresses the first of IPv4 is taken if there is one, and a
+// port may be a service's name.
 func listenAddr(s string) (a netip.AddrPort, host string, err error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		return a, "", fmt.Errorf("-a %q: use [address]:port, for example :443", s)
 	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return a, "", fmt.Errorf("-a %q: %q is no port from 0 to 65535", s, port)
+	n, err := net.LookupPort("tcp", port)
+	if err != nil || port == "" {
+		return a, "", fmt.Errorf("-a %q: %q is no port from 0 to 65535 nor a service's name", s, port)
 	}
 	ip := netip.IPv6Unspecified()
 	if host != "" {
-		if ip, err = netip.ParseAddr(host); err != nil {
-			addrs, err := net.LookupHost(host)
-			if err != nil || len(addrs) == 0 {
-				return a, "", fmt.Errorf("-a %q: %q is no address of this host: use an IP "+
-					"address or leave it empty for all", s, host)
-			}
-			ip = netip.MustParseAddr(addrs[0])
+		if ip, err = hostAddr(host); err != nil {
+			return a, "", fmt.Errorf("-a %q: %q is no address of this host: use an IP address or "+
+				"leave it empty for all", s, host)
 		}
 	}
 	return netip.AddrPortFrom(ip, uint16(n)), host, nil
+}
+
+// hostAddr is the address that a host of -a stands for.
+func hostAddr(host string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip == netip.IPv4Unspecified() {
+			ip = netip.IPv6Unspecified()
+		}
+		return ip, nil
+	}
+	all, err := net.DefaultResolver.LookupNetIP(context.Background(), "ip", host)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for _, ip := range all {
+		if ip.Unmap().Is4() {
+			return ip.Unmap(), nil
+		}
+	}
+	return all[0], nil // an answer without addresses is an error
 }

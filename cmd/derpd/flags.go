@@ -71,8 +71,8 @@ func parseFlags(args []string) (*config, error) {
 	fs.BoolVar(&c.demo, "demo", false, "demonstration on loopback: self-signed certificate, "+
 		"throw-away key, the region for a DERP map, a status line a second")
 	fs.BoolVar(&c.version, "version", false, "print the version and exit")
-	fs.StringVar(&addr, "a", ":443", "listen `address`; TLS if the port is 443 or -certmode is "+
-		"manual or self-signed")
+	fs.StringVar(&addr, "a", ":443", "listen `address`; TLS if the port is 443, -certmode is "+
+		"manual or self-signed, or -acme-directory is given")
 	fs.IntVar(&c.httpPort, "http-port", 80, "`port` for captive-portal checks and redirects "+
 		"beside TLS; -1 is off")
 	fs.BoolVar(&c.derp, "derp", true, "serve DERP; false leaves STUN and the HTTP pages")
@@ -95,7 +95,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.StringVar(&c.meshWith, "mesh-with", "", "the other nodes of the region: `names` separated "+
 		"by commas, name/dialhost to dial another host; the own name is skipped")
 	fs.DurationVar(&c.keepAlive, "tcp-keepalive-time", 10*time.Minute, "idle `time` before TCP "+
-		"keepalive probes; 0 is off")
+		"keepalive probes; 0 is 15s, below 0 is off")
 	fs.DurationVar(&c.userTimeout, "tcp-user-timeout", 15*time.Second, "how long sent data may "+
 		"stay unacknowledged; 0 is the kernel's default")
 	fs.DurationVar(&c.writeTimeout, "tcp-write-timeout", 2*time.Second, "how long a client may "+
@@ -103,7 +103,7 @@ func parseFlags(args []string) (*config, error) {
 
 	fs.StringVar(&c.engine, "engine", engineAuto, "what the event loops run on: io_uring, epoll, or "+
 		"auto for io_uring where the kernel allows it")
-	fs.IntVar(&c.loops, "loops", 0, "event loops; 0 is one for each CPU")
+	fs.IntVar(&c.loops, "loops", 0, "event loops; 0 is one for each CPU that it may use")
 	fs.IntVar(&c.workers, "workers", 0, "goroutines for handshakes and logins; 0 is one for "+
 		"each CPU")
 	fs.DurationVar(&c.latencyBudget, "latency-budget", 80*time.Microsecond, "how long a packet or "+
@@ -111,10 +111,12 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&c.maxConnections, "max-connections", 1_000_000, "TCP connections at most")
 	fs.IntVar(&c.maxHandshakes, "max-handshakes", 4096, "TLS handshakes in flight at most "+
 		"(21 KB each)")
-	fs.IntVar(&c.maxHTTP, "max-http", 1024, "connections to the HTTP pages at most")
+	fs.IntVar(&c.maxHTTP, "max-http", 1024, "connections to the HTTP pages at most, "+
+		"tunnels of -ace included")
 	fs.Int64Var(&c.preLoginBudget, "pre-login-budget", 16<<20, "`bytes` that login frames over "+
 		"32 KiB may hold, of all connections together")
-	fs.Int64Var(&c.queueBudget, "queue-budget", 1<<30, "`bytes` that all send queues may hold")
+	fs.Int64Var(&c.queueBudget, "queue-budget", 1<<30, "`bytes` of memory that all send "+
+		"queues may hold")
 	fs.DurationVar(&c.status, "status", 0, "print a status line at this interval; 0 is off")
 	fs.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	fs.String("config", "", "configuration `file`")

@@ -36,7 +36,7 @@ func TestFlagValues(t *testing.T) {
 			return []time.Duration{c.keepAlive, c.userTimeout, c.writeTimeout, c.status}
 		}, []time.Duration{10 * time.Minute, 15 * time.Second, 2 * time.Second, 0}},
 		{"", func(c *config) any { return []int{c.loops, c.workers} },
-			[]int{runtime.NumCPU(), runtime.NumCPU()}},
+			[]int{runtime.GOMAXPROCS(0), runtime.GOMAXPROCS(0)}},
 		{"", func(c *config) any { return []int{c.maxConnections, c.maxHandshakes, c.maxHTTP} },
 			[]int{1_000_000, 4096, 1024}},
 		{"", func(c *config) any { return []int64{c.preLoginBudget, c.queueBudget} },
@@ -50,7 +50,7 @@ func TestFlagValues(t *testing.T) {
 			netip.MustParseAddrPort("127.0.0.1:8443")},
 		{"-a [::1]:0", func(c *config) any { return c.addr }, netip.MustParseAddrPort("[::1]:0")},
 		{"-a=localhost:1", func(c *config) any { return c.addr.Addr().IsLoopback() }, true},
-		{"--http-port=-1", func(c *config) any { return c.httpPort }, -1},
+		{"--http-port=-2", func(c *config) any { return c.httpPort < 0 }, true},
 		{"-http-port 8080", func(c *config) any { return c.httpPort }, 8080},
 		{"-stun=false -derp=0", func(c *config) any { return []bool{c.stun, c.derp} },
 			[]bool{false, false}},
@@ -60,6 +60,12 @@ func TestFlagValues(t *testing.T) {
 		{"-home=blank", func(c *config) any { return c.home }, "blank"},
 		{"-home=https://example.com/x", func(c *config) any { return c.home },
 			"https://example.com/x"},
+		{"-tcp-keepalive-time=0", func(c *config) any { return c.keepAliveTime() },
+			15 * time.Second},
+		{"-tcp-keepalive-time=-1s", func(c *config) any { return c.keepAliveTime() },
+			time.Duration(0)},
+		{"-tcp-keepalive-time=7s", func(c *config) any { return c.keepAliveTime() },
+			7 * time.Second},
 		{"-tcp-keepalive-time=0 -tcp-user-timeout=1m -tcp-write-timeout=0s", func(c *config) any {
 			return []time.Duration{c.keepAlive, c.userTimeout, c.writeTimeout}
 		}, []time.Duration{0, time.Minute, 0}},
@@ -128,10 +134,10 @@ func TestBadFlagValues(t *testing.T) {
 		{"extra", []string{`"extra"`, "-help"}},
 		{"-a=443", []string{"-a", `"443"`, "[address]:port"}},
 		{"-a=:http2", []string{"-a", "http2", "65535"}},
+		{"-a=:", []string{"-a", `""`, "65535"}},
 		{"-a=:65536", []string{"-a", "65536", "65535"}},
 		{"-a=:-1", []string{"-a", "-1", "65535"}},
 		{"-a=no.such.host.invalid:443", []string{"-a", "no.such.host.invalid", "IP address"}},
-		{"-http-port=-2", []string{"-http-port", "-2", "-1 to 65535"}},
 		{"-http-port=70000", []string{"-http-port", "70000", "65535"}},
 		{"-http-port=x", []string{"http-port", `"x"`}},
 		{"-stun-port=-1", []string{"-stun-port", "-1", "0 to 65535"}},
@@ -327,10 +333,40 @@ func TestMeshWith(t *testing.T) {
 	}
 }
 
+// TestMeshIsDialledOverTLS: whatever a node serves, it gives the mesh key only to who has proved the
+// name; nodes of a -dev region are at hand.
+func TestMeshIsDialledOverTLS(t *testing.T) {
+	key := writeFile(t, strings.Repeat("7", 64)+"\n")
+	for args, secure := range map[string]bool{
+		"-a=:8443 -certmode=letsencrypt": true, "-a=:8443": true, "-dev": false,
+	} {
+		if args == "-dev" {
+			t.Setenv(devMeshKey, strings.Repeat("7", 64))
+		}
+		c, err := parseFlags(append(base[:2:2], append(strings.Fields(args), "-mesh-psk-file", key,
+			"-mesh-with=other.example.com")...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := c.meshConfig()
+		if err != nil || len(m.Peers) != 1 || (m.NewHandshake != nil) != secure {
+			t.Errorf("%s: %d peers, %v, over TLS %v; want %v", args, len(m.Peers), err,
+				m.NewHandshake != nil, secure)
+		}
+	}
+	c, err := parseFlags(append(base[:2:2], "-mesh-psk-file", writeFile(t, " \n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := c.meshConfig(); err != nil || !m.Key.IsZero() {
+		t.Errorf("an empty file gives %v, %v, want no key", m.Key, err)
+	}
+}
+
 func TestListenAddr(t *testing.T) {
 	for in, want := range map[string]string{
-		":443": "[::]:443", "0.0.0.0:1": "0.0.0.0:1", "[::]:65535": "[::]:65535",
-		"192.0.2.1:0": "192.0.2.1:0",
+		":443": "[::]:443", "0.0.0.0:1": "[::]:1", ":https": "[::]:443",
+		"[::]:65535": "[::]:65535", "192.0.2.1:0": "192.0.2.1:0",
 	} {
 		if a, _, err := listenAddr(in); err != nil || a.String() != want {
 			t.Errorf("%s: %v, %v; want %s", in, a, err, want)

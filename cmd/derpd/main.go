@@ -27,7 +27,7 @@ func realMain(args []string) int {
 		fmt.Println(version())
 		return 0
 	}
-	signal.Ignore(syscall.SIGHUP) // where derper reloads its rates; there is nothing to reload
+	signal.Ignore(syscall.SIGHUP) // until watchRate hears it
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
 	if err := run(ctx, c); err != nil {

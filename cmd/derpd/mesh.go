@@ -80,13 +80,15 @@ func (c *config) meshConfig() (m relay.Mesh, err error) {
 		}
 		text = string(b)
 	}
-	if text != "" || !c.dev && c.meshFile != "" { // an empty file is no key either
+	if strings.TrimSpace(text) != "" { // an empty file is no key, as for derper
 		if m.Key, err = derp.ParseMeshKey(text); err != nil {
 			return m, fmt.Errorf("-mesh-psk-file %s: %w", c.meshFile, err)
 		}
 	}
+	// Other nodes are dialled over TLS whatever this one serves, since the login holds the mesh
+	// key: who gets it must have proved its name. With -dev all nodes are at hand.
 	port := "443"
-	if !c.tls {
+	if c.dev {
 		port = strconv.Itoa(int(c.addr.Port()))
 	}
 	peers, err := parseMeshWith(c.meshWith, c.hostname, port)
@@ -94,13 +96,13 @@ func (c *config) meshConfig() (m relay.Mesh, err error) {
 		return m, err
 	}
 	if len(peers) > 0 && m.Key.IsZero() {
-		return m, errors.New("-mesh-with needs the region's mesh key: name its file with " +
-			"-mesh-psk-file")
+		return m, errors.New("-mesh-with needs the region's mesh key: put it into a file and name " +
+			"that with -mesh-psk-file")
 	}
 	for _, p := range peers {
 		m.Peers = append(m.Peers, relay.MeshPeer{Name: p.name, Resolve: p.resolve})
 	}
-	if c.tls {
+	if !c.dev {
 		m.NewHandshake = meshHandshake
 	}
 	return m, nil

@@ -73,6 +73,11 @@ func run(ctx context.Context, c *config) error {
 	if err := s.identity(); err != nil {
 		return err
 	}
+	if s.verifies() {
+		if err := trustSomeone(); err != nil {
+			return err
+		}
+	}
 	if err := s.build(); err != nil {
 		return err
 	}
@@ -82,9 +87,7 @@ func run(ctx context.Context, c *config) error {
 // listen binds every address.
 func (s *server) listen() (err error) {
 	c := s.cfg
-	s.lns, err = netpoll.Listen(c.addr, c.loops, netpoll.ListenOptions{
-		UserTimeout: c.userTimeout, KeepAlive: c.keepAlive})
-	if err != nil {
+	if err = s.listenOn(c.addr); err != nil {
 		return err
 	}
 	if c.stun {
@@ -102,6 +105,13 @@ func (s *server) listen() (err error) {
 		}
 	}
 	return nil
+}
+
+// listenOn binds the address of DERP, for each loop.
+func (s *server) listenOn(addr netip.AddrPort) (err error) {
+	s.lns, err = netpoll.Listen(addr, s.cfg.loops, netpoll.ListenOptions{
+		UserTimeout: s.cfg.userTimeout, KeepAlive: s.cfg.keepAliveTime()})
+	return err
 }
 
 // identity reads certificate and key, and writes what is missing last.
@@ -150,17 +160,7 @@ func (s *server) build() error {
 	rc.HTTP = s.web
 	s.relay = relay.New(rc)
 	s.relay.SetRate(s.rate)
-	for i := range c.loops {
-		loop, err := s.engine.New(i, netpoll.Config{
-			Listeners: s.lns[i : i+1], UserTimeout: c.userTimeout, KeepAlive: c.keepAlive,
-			Gather: c.latencyBudget, Logger: s.log,
-		})
-		if err != nil {
-			return err
-		}
-		s.loops = append(s.loops, loop)
-	}
-	return nil
+	return s.makeLoops(netpoll.Engine.New)
 }
 
 // pages says what the HTTP pages show: of what there is.
@@ -176,7 +176,7 @@ func (s *server) pages() httpd.Config {
 		pages.STUN = s.stun.Stats
 	}
 	if s.admit != nil {
-		pages.Admit = s.admit.Stats
+		pages.Admit, pages.Probe = s.admit.Stats, s.admit.Probe
 	}
 	if s.auto != nil {
 		pages.ACME = s.auto.Stats

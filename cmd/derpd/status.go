@@ -12,7 +12,8 @@ import (
 	"derpd/relay/queue"
 )
 
-// announce prints one line of state and, for a demonstration, the region to paste.
+// announce prints one line of state and, for a demonstration or where a DERP map must pin the
+// certificate, the region to paste.
 func (s *server) announce() {
 	variable, value := levelSetting()
 	if better := betterBuild(variable, value, amd64Levels()); better != "" {
@@ -30,7 +31,7 @@ func (s *server) announce() {
 	}
 	fmt.Printf("derpd %s serves %s on %v, %s, %d %s loops, key %v\n", version(), what, at, stun,
 		len(s.loops), s.engine, s.key.Public())
-	if s.cfg.demo {
+	if s.cfg.demo || s.pinned() {
 		fmt.Println("region for a DERP map (tailnet policy or Headscale):")
 		fmt.Println(s.region(at.Port()))
 	}
@@ -48,9 +49,6 @@ func (s *server) region(port uint16) string {
 		DERPPort       int    `json:",omitempty"`
 	}
 	n := node{Name: "900a", RegionID: 900, HostName: s.cfg.hostname, DERPPort: int(port)}
-	if port == 0 {
-		n.DERPPort = int(s.cfg.addr.Port())
-	}
 	if s.store != nil {
 		n.CertName = s.store.Pin()
 	}

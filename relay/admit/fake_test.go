@@ -67,6 +67,10 @@ func (f *fakeTailscaled) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		(*reply)(w, r)
 		return
 	}
+	if r.URL.Path == "/localapi/v0/status" && r.URL.RawQuery == "peers=false" {
+		fmt.Fprintf(w, `{"BackendState":"Running","Self":{"PublicKey":%q}}`, key(ownNode))
+		return
+	}
 	if r.Method != "GET" || r.URL.Path != "/localapi/v0/whois" ||
 		r.Host != "local-tailscaled.sock" {
 		f.t.Errorf("asked for %s %s of host %s", r.Method, r.URL, r.Host)

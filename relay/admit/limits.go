@@ -31,6 +31,9 @@ const (
 	allowedMax = 16 << 10
 	refusedMax = 4 << 10
 
+	// statusBytesMax bounds tailscaled's status, which without its peers has a few KB.
+	statusBytesMax = 1 << 20
+
 	// lostMax failures in a row to reach a service make it unreachable for all but one check
 	// at a time. One may be a connection that the other end closed meanwhile.
 	lostMax = 3

@@ -18,8 +18,8 @@ const (
 	checkPause = 20 * time.Millisecond
 )
 
-// check compares what the relay counts in two ways. Several connections of one key are no
-// fault.
+// check compares what the relay counts in two ways, and looks whether logins can be checked, where
+// they are. Several connections of one key are no fault.
 func (c Config) check(w http.ResponseWriter, r *http.Request) {
 	var fault string
 	for try := range checkTries {
@@ -32,11 +32,19 @@ func (c Config) check(w http.ResponseWriter, r *http.Request) {
 		}
 		s := c.Snapshot()
 		if fault = inconsistency(&s); fault == "" {
-			io.WriteString(w, "ok\n")
-			return
+			break
 		}
 	}
-	http.Error(w, fault, http.StatusInternalServerError)
+	if fault == "" && c.Probe != nil {
+		if err := c.Probe(r.Context()); err != nil {
+			fault = err.Error()
+		}
+	}
+	if fault != "" {
+		http.Error(w, fault, http.StatusInternalServerError)
+		return
+	}
+	io.WriteString(w, "ok\n")
 }
 
 // inconsistency tells the first thing that cannot be; empty if there is none.

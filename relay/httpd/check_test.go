@@ -1,6 +1,8 @@
 package httpd
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -40,6 +42,24 @@ func TestCheck(t *testing.T) {
 			tries != checkTries):
 			t.Errorf("%s: %d %q after %d tries, want 500 with %q", tc.name, r.StatusCode, body,
 				tries, tc.fault)
+		}
+	}
+}
+
+// TestCheckProbesAdmission: that nobody can be admitted is a fault, told with why.
+func TestCheckProbesAdmission(t *testing.T) {
+	for fault, status := range map[string]int{"": 200, "tailscaled does not answer": 500} {
+		c := testConfig()
+		c.Probe = func(ctx context.Context) error {
+			if fault == "" {
+				return ctx.Err()
+			}
+			return errors.New(fault)
+		}
+		r := ask(Main(c), "GET", "/debug/check", "127.0.0.1:1")
+		body := bodyOf(t, r)
+		if r.StatusCode != status || fault != "" && !strings.Contains(body, fault) {
+			t.Errorf("%q: %d %q, want %d", fault, r.StatusCode, body, status)
 		}
 	}
 }

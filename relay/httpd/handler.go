@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"io"
 	"iter"
 	"net/http"
@@ -23,6 +24,7 @@ type Config struct {
 	Clients func() iter.Seq[relay.ClientInfo] // who is logged in; nil: no DERP here
 	TLS     bool                              // the main listener speaks TLS
 	Admit   func() admit.Stats                // nil: everyone may log in
+	Probe   func(context.Context) error       // whether logins can be checked; nil: nobody asks
 	ACME    func() certs.Stats                // nil: certificates come from elsewhere
 	Rate    func() ratelimit.Limits           // of each client; nil: not configured
 
@@ -129,7 +131,10 @@ func robots(w http.ResponseWriter, _ *http.Request) {
 // home answers every path that nothing else does, with status 200.
 func home(mode string) http.Handler {
 	if mode != "" && mode != "blank" {
-		return http.RedirectHandler(mode, http.StatusFound)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			browserHeaders(w, "")
+			http.Redirect(w, r, mode, http.StatusFound)
+		})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		browserHeaders(w, "")

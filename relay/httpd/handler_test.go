@@ -150,7 +150,7 @@ func TestHomePages(t *testing.T) {
 		r := ask(Main(c), "GET", "/", tc.from)
 		body := bodyOf(t, r)
 		if r.StatusCode != tc.status || r.Header.Get("Location") != tc.location ||
-			!strings.Contains(body, tc.has) || strings.Contains(body, tc.lacks) {
+			r.Header.Get("X-Frame-Options") == "" || !strings.Contains(body, tc.has) || strings.Contains(body, tc.lacks) {
 			t.Errorf("-home %q from %s: %d to %q, %.200q", tc.home, tc.from, r.StatusCode,
 				r.Header.Get("Location"), body)
 		}

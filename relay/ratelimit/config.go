@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -51,59 +53,72 @@ type file struct {
 //
 //	{"PerClientRateLimitBytesPerSec": 1250000, "PerClientRateBurstBytes": 2500000}
 //
-// Both are whole numbers of bytes; a missing one is 0, and New's rules apply. Errors are one
+// Both are whole numbers of bytes; a missing one is 0, and New's rules apply. Fields of other names
+// change nothing, as with derper, whose older files have some; unknown lists them. Errors are one
 // sentence with path, value and remedy. It blocks on the file system.
-func Load(path string) (Limits, error) {
+func Load(path string) (lim Limits, unknown []string, err error) {
 	if path == "" {
-		return Limits{}, errors.New("rate configuration: the path is empty; name a file")
+		return Limits{}, nil, errors.New("rate configuration: the path is empty; name a file")
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return Limits{}, fmt.Errorf("rate configuration: %w", err)
+		return Limits{}, nil, fmt.Errorf("rate configuration: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, fileBytesMax+1))
 	if err != nil {
-		return Limits{}, fmt.Errorf("rate configuration: %w", err)
+		return Limits{}, nil, fmt.Errorf("rate configuration: %w", err)
 	}
-	lim, err := parse(b)
-	if err != nil {
-		return Limits{}, fmt.Errorf("rate configuration %s %w", path, err)
+	if lim, unknown, err = parse(b); err != nil {
+		return Limits{}, nil, fmt.Errorf("rate configuration %s %w", path, err)
 	}
-	return lim, nil
+	return lim, unknown, nil
 }
 
 // parse reads the bytes of the file. Its errors continue a sentence that begins with the
 // file's name.
-func parse(b []byte) (Limits, error) {
+func parse(b []byte) (lim Limits, unknown []string, err error) {
 	if len(b) > fileBytesMax {
-		return Limits{}, fmt.Errorf("is longer than %d bytes: is it the right file?",
+		return Limits{}, nil, fmt.Errorf("is longer than %d bytes: is it the right file?",
 			fileBytesMax)
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
-		return Limits{}, errors.New("is empty: write {} for no limit")
+		return Limits{}, nil, errors.New("is empty: write {} for no limit")
 	}
 	var f *file // stays nil for null
 	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
 	if err := dec.Decode(&f); err != nil {
-		return Limits{}, explain(err)
+		return Limits{}, nil, explain(err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return Limits{}, errors.New("has something behind its JSON object: remove it")
+		return Limits{}, nil, errors.New("has something behind its JSON object: remove it")
 	}
 	if f == nil {
-		return Limits{}, errors.New("is null, not a JSON object: write {} for no limit")
+		return Limits{}, nil, errors.New("is null, not a JSON object: write {} for no limit")
 	}
 	rate, err := number(fieldRate, f.Rate)
 	if err != nil {
-		return Limits{}, err
+		return Limits{}, nil, err
 	}
 	burst, err := number(fieldBurst, f.Burst)
 	if err != nil {
-		return Limits{}, err
+		return Limits{}, nil, err
 	}
-	return New(rate, burst), nil
+	return New(rate, burst), unknownFields(b), nil
+}
+
+// unknownFields are the names in a JSON object that are no field's, in order.
+func unknownFields(b []byte) (names []string) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil // parse has read it as an object
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if !strings.EqualFold(name, fieldRate) && !strings.EqualFold(name, fieldBurst) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func explain(err error) error {
@@ -114,11 +129,6 @@ func explain(err error) error {
 			wrongType.Value, fieldRate)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("is not JSON: it ends in the middle of a value")
-	}
-	// The package has no type for this error.
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		return fmt.Errorf("has an unknown field %s: the fields are %s and %s", name, fieldRate,
-			fieldBurst)
 	}
 	return fmt.Errorf("is not JSON: %w", err)
 }

@@ -3,6 +3,7 @@ package ratelimit
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -45,7 +46,6 @@ func TestLoad(t *testing.T) {
 		{text: `{"PerClientRateLimitBytesPerSec":5,}`, err: "is not JSON"},
 		{text: `[]`, err: "is a JSON array"},
 		{text: `5`, err: "is a JSON number"},
-		{text: `{"Rate":5}`, err: `unknown field "Rate"`},
 		{text: `{"PerClientRateLimitBytesPerSec":-5}`, err: "negative"},
 		{text: `{"PerClientRateBurstBytes":-5}`, err: "negative PerClientRateBurstBytes, -5"},
 		{text: `{"PerClientRateLimitBytesPerSec":"5"}`, err: "without quotes"},
@@ -62,22 +62,32 @@ func TestLoad(t *testing.T) {
 		if err := os.WriteFile(path, []byte(test.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Load(path)
-		if got != test.want {
-			t.Errorf("%.60q: %+v, want %+v", test.text, got, test.want)
+		got, unknown, err := Load(path)
+		if got != test.want || len(unknown) > 0 {
+			t.Errorf("%.60q: %+v, %q, want %+v", test.text, got, unknown, test.want)
 		}
 		checkError(t, test.text, err, test.err, path)
 	}
 }
 
+// TestUnknownFields: what derper's older files have beside the two is told, not refused.
+func TestUnknownFields(t *testing.T) {
+	lim, unknown, err := parse([]byte(`{"Rate": {"x": 1}, "perclientratelimitbytespersec": 9,
+		"GlobalRateLimitBytesPerSec": 5}`))
+	want := []string{"GlobalRateLimitBytesPerSec", "Rate"}
+	if lim != New(9, 0) || !slices.Equal(unknown, want) || err != nil {
+		t.Errorf("%+v, %q, %v; want unknown %q", lim, unknown, err, want)
+	}
+}
+
 func TestLoadNoFile(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing.json")
-	_, err := Load(missing)
+	_, _, err := Load(missing)
 	checkError(t, "a missing file", err, "no such file", missing)
-	_, err = Load("")
+	_, _, err = Load("")
 	checkError(t, "no path", err, "path is empty", "")
 	dir := t.TempDir()
-	_, err = Load(dir)
+	_, _, err = Load(dir)
 	checkError(t, "a directory", err, "is a directory", dir)
 }
 
@@ -114,7 +124,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"PerClientRateLimitBytesPerSec":-1}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		lim, err := parse(b)
+		lim, _, err := parse(b)
 		if err != nil {
 			if lim != (Limits{}) {
 				t.Fatalf("limits %+v beside error %v", lim, err)
