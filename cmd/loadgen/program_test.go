@@ -264,6 +264,8 @@ func TestMistakes(t *testing.T) {
 		{"run -launch /nowhere/derpd", report.ExitNotMade, "/nowhere/derpd"},
 		{"run -launch x 127.0.0.1:9", exitMisuse, "there are no addresses"},
 		{"run -quiet -clients 20 127.0.0.1:1", report.ExitNotMade, "refused"},
+		{"run -quiet -workload stun -stun-port 9 -rate 200 -for 200ms -warm 0s -drain 100ms 127.0.0.1:9",
+			report.ExitFailed, "STUN requests was answered"},
 		{"run -quiet nowhere.invalid:443", report.ExitNotMade, "nowhere.invalid"},
 		{"merge " + damaged, exitMisuse, "at least two"},
 		{"show " + damaged, report.ExitNotMade, "damaged.json"},

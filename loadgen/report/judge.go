@@ -12,9 +12,10 @@ import (
 // Judge sets Failed, Limited and Partial from what was measured. Judging again gives the same.
 //
 // A run fails by its Incidents, if a client that should be in is not, and in each step by packets
-// that are lost without explanation, by wrong ones, by books that do not balance, by clients that
-// do not answer at the end, and by connections that the relay ended. An interrupted step is judged
-// by its wrong packets only: its drain and its last question were cut short.
+// that are lost without explanation, by wrong ones, by books that do not balance, by STUN requests
+// without an answer, by clients that do not answer at the end, and by connections that the relay
+// ended. An interrupted step is judged by its wrong packets only: its drain and its last question
+// were cut short.
 func Judge(r *Report) {
 	r.Failed = slices.Clone(r.Incidents)
 	r.Limited = ""
@@ -25,10 +26,10 @@ func Judge(r *Report) {
 	for i, s := range r.Steps {
 		r.Partial = r.Partial || s.Partial
 		for _, why := range judgeStep(s, r.expectsClosing()) {
-			r.Failed = append(r.Failed, r.inStep(i)+why)
+			r.Failed = append(r.Failed, inStep(i, len(r.Steps))+why)
 		}
 		if s.Slack.Limited != "" && r.Limited == "" {
-			r.Limited = r.inStep(i) + s.Slack.Limited
+			r.Limited = inStep(i, len(r.Steps)) + s.Slack.Limited
 		}
 	}
 }
@@ -73,9 +74,9 @@ func (r *Report) expectsClosing() bool {
 		})
 }
 
-// inStep names the i-th step, if there is more than one.
-func (r *Report) inStep(i int) string {
-	if len(r.Steps) < 2 {
+// inStep names the i-th of so many steps, if there is more than one.
+func inStep(i, of int) string {
+	if of < 2 {
 		return ""
 	}
 	return fmt.Sprintf("step %d: ", i+1)
@@ -95,6 +96,9 @@ func judgeStep(s *loadgen.StepResult, mayClose bool) (failed []string) {
 		return failed
 	}
 	if why := judgeBooks(&s.Books); why != "" {
+		fail("%s", why)
+	}
+	if why := judgeSTUN(s.STUN); why != "" {
 		fail("%s", why)
 	}
 	if s.Asked != s.Answered {
@@ -130,6 +134,30 @@ func judgeBooks(b *loadgen.Books) string {
 	default:
 		return fmt.Sprintf("%s packets were lost that nobody accounts for", units.Count(lost))
 	}
+}
+
+// judgeSTUN tells what is wrong with the answers to STUN requests, if any were to be sent. Nobody
+// counts what UDP loses, so the share of it decides.
+func judgeSTUN(u *loadgen.STUNResult) string {
+	switch {
+	case u == nil:
+		return ""
+	case u.Answered == 0:
+		return fmt.Sprintf("none of %s STUN requests was answered: does a STUN server listen at "+
+			"that address and port?", units.Count(u.Sent))
+	case float64(lost(u)) > stunLostMax*float64(u.Sent):
+		return fmt.Sprintf("%s, more than %s", unanswered(u), units.Percent(stunLostMax))
+	}
+	return ""
+}
+
+// lost is how many STUN requests had no answer.
+func lost(u *loadgen.STUNResult) uint64 { return u.Sent - min(u.Answered, u.Sent) }
+
+// unanswered tells how many those are.
+func unanswered(u *loadgen.STUNResult) string {
+	return fmt.Sprintf("%s of %s STUN requests (%s) were not answered", units.Count(lost(u)),
+		units.Count(u.Sent), units.Percent(float64(lost(u))/float64(u.Sent)))
 }
 
 // unbalanced is what is missing, in packets, between due and sent.

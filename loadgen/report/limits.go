@@ -14,6 +14,9 @@ const (
 	stepChartsMax = 12
 	// linesPerChartMax is how many lines of one chart have a colour of their own.
 	linesPerChartMax = 6
+	// stunLostMax is the share of STUN requests that may have no answer: UDP loses a few where
+	// buffers are short, and a server that leaves more unanswered does not carry the rate.
+	stunLostMax = 0.01
 	// mergedMax bounds the machines of one run.
 	mergedMax = 1000
 )

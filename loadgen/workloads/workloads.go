@@ -106,7 +106,7 @@ var All = []Named{
 	{Name: "stun", own: Params{Pairs: 16, Port: 3478}, Rate: 10000,
 		Text: "Binding requests over UDP " +
 			"from a number of sockets. A client asks each region every 20 to 26 s, so 100,000 clients " +
-			"are some 5,000 a second.",
+			"are some 5,000 a second. More than 1 % without an answer fail a run.",
 		build: func(p Params) loadgen.Workload {
 			return loadgen.Workload{STUN: &loadgen.STUN{Port: p.Port, Share: 1, Sockets: p.Pairs}}
 		}},
