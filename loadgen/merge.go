@@ -196,8 +196,10 @@ func mergeSTUN(sum, p *STUNResult) *STUNResult {
 	if sum == nil {
 		sum = &STUNResult{}
 	}
+	sum.Due += p.Due
 	sum.Sent += p.Sent
 	sum.Answered += p.Answered
+	sum.Lost += p.Lost
 	sum.Wrong += p.Wrong
 	mergeHist(&sum.Latency, p.Latency)
 	return sum

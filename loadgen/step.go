@@ -100,7 +100,8 @@ func (w Wrong) Any() bool { return w != Wrong{} }
 // Slack says how far the generator was from its own limit.
 type Slack struct {
 	// Idle is the share of the window in which a loop had nothing to do; the work of a loop of OwnLoop
-	// counts as that of the others. CPU time does not say it, for a loop that polls is always busy.
+	// counts as that of the others, and what asks for STUN is a loop. CPU time does not say it, for
+	// a loop that polls is always busy.
 	Idle float64 `json:"idle"`
 	// Loops is how many there are, that of OwnLoop left out: by it Idle is weighted where results are
 	// merged.
@@ -149,11 +150,19 @@ type RelayUse struct {
 
 // STUNResult is what came of binding requests in the window.
 type STUNResult struct {
-	Sent     uint64 `json:"sent"`
+	Due      uint64 `json:"due"`
+	Sent     uint64 `json:"sent"` // the kernel took them
 	Answered uint64 `json:"answered"`
-	Wrong    uint64 `json:"wrong,omitempty"` // answers with another address or transaction
-	Latency  *Hist  `json:"latency_ns,omitempty"`
+	// Lost requests were due in the window and sent, and had no answer when the drain ended.
+	Lost uint64 `json:"lost"`
+	// Wrong answers had another address or transaction, in the whole step.
+	Wrong uint64 `json:"wrong,omitempty"`
+	// Latency is from when a request was due until its answer came, of those due in the window.
+	Latency *Hist `json:"latency_ns,omitempty"`
 }
+
+// Asked is how many of the requests due in the window were sent, at whatever time.
+func (s *STUNResult) Asked() uint64 { return s.Lost + uint64(s.Latency.Count()) }
 
 // RampResult is what logging in took.
 type RampResult struct {

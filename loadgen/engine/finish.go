@@ -59,6 +59,9 @@ func (x *execution) finish() {
 		r.Slack.BusyNanosPerPacket = float64(busy) / float64(n)
 	}
 	r.Slack.Limited = limited(&r.Slack, worstP99(r))
+	if x.stun != nil {
+		x.addSTUN(&r.Slack)
+	}
 }
 
 // delivered is how many packets came in the window.

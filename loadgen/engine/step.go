@@ -9,6 +9,7 @@ import (
 
 	"derpd/loadgen"
 	"derpd/loadgen/arrival"
+	"derpd/loadgen/stunload"
 	"derpd/netpoll"
 )
 
@@ -61,7 +62,7 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	x.drain(ctx)
 	x.askAll(ctx)
 	if stun != nil {
-		if err := stun(&x.result); err != nil {
+		if err := stun(x); err != nil {
 			return nil, err
 		}
 	}
@@ -196,7 +197,8 @@ type execution struct {
 	run     run
 	before  look
 	result  loadgen.StepResult
-	last    look // at the last sample
+	stun    *stunload.Result // nil: none was asked for
+	last    look             // at the last sample
 	cpuAt   [2]loadgen.CPU
 	stopped bool    // by the context
 	churn   float64 // clients that are still to leave

@@ -12,7 +12,7 @@ import (
 
 // startSTUN begins the binding requests of a workload on a goroutine of their own, and returns how
 // their result is waited for; nil if there are none.
-func (e *Engine) startSTUN(ctx context.Context, r *run) (func(*loadgen.StepResult) error, error) {
+func (e *Engine) startSTUN(ctx context.Context, r *run) (func(*execution) error, error) {
 	w := e.job.Workload.STUN
 	if w == nil {
 		return nil, nil
@@ -27,7 +27,7 @@ func (e *Engine) startSTUN(ctx context.Context, r *run) (func(*loadgen.StepResul
 		rate = r.step.Rate * w.Share
 	}
 	type outcome struct {
-		result *loadgen.STUNResult
+		result *stunload.Result
 		err    error
 	}
 	done := make(chan outcome, 1)
@@ -42,13 +42,34 @@ func (e *Engine) startSTUN(ctx context.Context, r *run) (func(*loadgen.StepResul
 			s.Drain, s.Busy)
 		done <- outcome{res, err}
 	}()
-	return func(into *loadgen.StepResult) error {
+	return func(x *execution) error {
 		o := <-done
-		into.STUN = o.result
-		if o.result != nil && o.err != nil { // nothing came back, and the kernel said why
-			into.Failures.Add(loadgen.FailUnreach, 1, o.err.Error())
-			return nil
+		if o.result == nil {
+			return o.err
 		}
-		return o.err
+		x.stun, x.result.STUN = o.result, &o.result.STUNResult
+		if o.err != nil { // nothing came back, and the kernel said why
+			x.result.Failures.Add(loadgen.FailUnreach, 1, o.err.Error())
+		}
+		return nil
 	}, nil
+}
+
+// addSTUN takes what asked for STUN as one more loop. Loops that have no clients have no say.
+func (x *execution) addSTUN(s *loadgen.Slack) {
+	u := x.stun
+	why := limited(&loadgen.Slack{Idle: u.Idle, Lag: u.Lag}, u.Latency.At(99))
+	if why != "" {
+		why = "of STUN: " + why
+		if s.Limited != "" {
+			why = s.Limited + "; " + why
+		}
+		s.Limited = why
+	}
+	if len(x.e.clients) == 0 {
+		s.Loops = 0
+	}
+	s.Idle = (s.Idle*float64(s.Loops) + u.Idle) / float64(s.Loops+1)
+	s.Loops++
+	s.Lag.Merge(u.Lag)
 }

@@ -173,7 +173,18 @@ func Decode(b []byte) (*Report, error) {
 	if bytes.Equal(r.Plan, []byte("null")) {
 		r.Plan = nil
 	}
+	r.complete()
 	return r, nil
+}
+
+// complete adds what programs did not count before: of STUN, where Sent and Answered were of the
+// requests that were due in the window and sent at any time.
+func (r *Report) complete() {
+	for _, s := range r.Steps {
+		if u := s.STUN; u != nil && u.Due == 0 {
+			u.Due, u.Lost = u.Sent, u.Sent-min(u.Answered, u.Sent)
+		}
+	}
 }
 
 // missing says what a report lacks that everything else here relies on.

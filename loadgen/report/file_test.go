@@ -188,6 +188,22 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// Before requests without an answer were counted, Sent and Answered said how many those are.
+func TestOldReportsOfSTUN(t *testing.T) {
+	r, err := Decode([]byte(`{"format":1,"kind":"run","steps":[{"window_ns":1000000000,
+		"stun":{"sent":500,"answered":480}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := r.Steps[0].STUN
+	if u.Due != 500 || u.Lost != 20 {
+		t.Errorf("%+v", u)
+	}
+	if Judge(r); len(r.Failed) != 1 {
+		t.Errorf("failed by %q", r.Failed)
+	}
+}
+
 // Whatever a file holds, it is refused or can be judged, shown and merged.
 func FuzzDecode(f *testing.F) {
 	whole, err := json.Marshal(sample(1))

@@ -142,22 +142,19 @@ func judgeSTUN(u *loadgen.STUNResult) string {
 	switch {
 	case u == nil:
 		return ""
-	case u.Answered == 0:
+	case u.Answered == 0 && u.Latency.Count() == 0:
 		return fmt.Sprintf("none of %s STUN requests was answered: does a STUN server listen at "+
-			"that address and port?", units.Count(u.Sent))
-	case float64(lost(u)) > stunLostMax*float64(u.Sent):
+			"that address and port?", units.Count(u.Asked()))
+	case float64(u.Lost) > stunLostMax*float64(u.Asked()):
 		return fmt.Sprintf("%s, more than %s", unanswered(u), units.Percent(stunLostMax))
 	}
 	return ""
 }
 
-// lost is how many STUN requests had no answer.
-func lost(u *loadgen.STUNResult) uint64 { return u.Sent - min(u.Answered, u.Sent) }
-
-// unanswered tells how many those are.
+// unanswered tells how many STUN requests had no answer.
 func unanswered(u *loadgen.STUNResult) string {
-	return fmt.Sprintf("%s of %s STUN requests (%s) were not answered", units.Count(lost(u)),
-		units.Count(u.Sent), units.Percent(float64(lost(u))/float64(u.Sent)))
+	return fmt.Sprintf("%s of %s STUN requests (%s) were not answered", units.Count(u.Lost),
+		units.Count(u.Asked()), units.Percent(float64(u.Lost)/float64(u.Asked())))
 }
 
 // unbalanced is what is missing, in packets, between due and sent.

@@ -37,24 +37,28 @@ func TestJudge(t *testing.T) {
 		{"silent clients", func(r *Report) { r.Steps[0].Answered = 1999 },
 			[]string{"1 of 2,000 clients did not answer"}, ExitFailed},
 		{"wrong STUN answers", func(r *Report) {
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5, Answered: 5, Wrong: 2}
+			r.Steps[0].STUN = &loadgen.STUNResult{Answered: 5, Wrong: 2}
 		}, []string{"2 STUN answers"}, ExitFailed},
 		{"no STUN answers", func(r *Report) {
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000}
+			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Lost: 5000}
 		}, []string{"none of 5,000 STUN requests was answered"}, ExitFailed},
 		{"no STUN requests", func(r *Report) {
 			r.Steps[0].STUN = &loadgen.STUNResult{}
 		}, []string{"none of 0 STUN requests was answered"}, ExitFailed},
 		{"many STUN requests without an answer", func(r *Report) {
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Answered: 4949}
+			r.Steps[0].STUN = stunResult(4949, 51)
 		}, []string{"51 of 5,000 STUN requests (1.02 %) were not answered, more than 1 %"}, ExitFailed},
 		{"few STUN requests without an answer", func(r *Report) {
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Answered: 4950}
+			r.Steps[0].STUN = stunResult(4950, 50)
 		}, nil, ExitOK},
 		{"interrupted before STUN answers came", func(r *Report) {
 			r.Steps[0].Partial = true
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000}
+			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Lost: 5000}
 		}, nil, ExitPartial},
+		{"STUN answers after the window", func(r *Report) {
+			r.Steps[0].STUN = stunResult(5000, 0)
+			r.Steps[0].STUN.Answered = 0
+		}, nil, ExitOK},
 		{"connections ended", func(r *Report) {
 			r.Steps[0].Failures.Add(loadgen.FailReset, 3, "connection reset by peer")
 		}, []string{"3 connections of clients that were logged in ended, reset: connection"},
@@ -128,14 +132,21 @@ func TestJudgeNamesTheStepAndTheLimit(t *testing.T) {
 	}
 }
 
+// stunResult is of so many requests, all sent in the window.
+func stunResult(answered, lost int) *loadgen.STUNResult {
+	n := uint64(answered + lost)
+	return &loadgen.STUNResult{Due: n, Sent: n, Answered: uint64(answered), Lost: uint64(lost),
+		Latency: times(5, answered, 100*time.Microsecond)}
+}
+
 // What an OK stands for: a run of STUN alone says nothing of packets, and a loss shows.
 func TestVerdictOfSTUN(t *testing.T) {
 	r := sample(2)
 	for _, s := range r.Steps {
 		s.Groups, s.Asked, s.Answered, s.Books = nil, 0, 0, loadgen.Books{}
-		s.STUN = &loadgen.STUNResult{Sent: 5000, Answered: 5000}
+		s.STUN = stunResult(5000, 0)
 	}
-	r.Steps[1].STUN.Answered -= 7
+	r.Steps[1].STUN = stunResult(4993, 7)
 	Judge(r)
 	want := "OK: step 1: every STUN request was answered, and step 2: 7 of 5,000 STUN requests " +
 		"(0.14 %) were not answered"

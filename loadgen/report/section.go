@@ -263,7 +263,7 @@ func passed(steps []*loadgen.StepResult) string {
 	for i, s := range steps {
 		switch {
 		case s.STUN == nil:
-		case lost(s.STUN) > 0:
+		case s.STUN.Lost > 0:
 			checks = append(checks, inStep(i, len(steps))+unanswered(s.STUN))
 		default:
 			checks = append(checks, inStep(i, len(steps))+"every STUN request was answered")

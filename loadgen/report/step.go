@@ -96,10 +96,12 @@ func groupTable(s *loadgen.StepResult) Table {
 func stunTable(s *loadgen.StepResult) Table {
 	u := s.STUN
 	return Table{
-		Head: []string{"STUN", "asked/s", "answered/s", "wrong", "p50", "p99", "p99.9", "max"},
-		Rows: [][]string{{"binding", perSecond(u.Sent, s.Window), perSecond(u.Answered, s.Window),
-			units.Count(u.Wrong), latency(u.Latency, 50), latency(u.Latency, 99),
-			latency(u.Latency, 99.9), longest(u.Latency)}},
+		Head: []string{"STUN", "due/s", "asked/s", "answered/s", "lost", "wrong", "p50", "p99",
+			"p99.9", "max"},
+		Rows: [][]string{{"binding", perSecond(u.Due, s.Window), perSecond(u.Sent, s.Window),
+			perSecond(u.Answered, s.Window), units.Count(u.Lost), units.Count(u.Wrong),
+			latency(u.Latency, 50), latency(u.Latency, 99), latency(u.Latency, 99.9),
+			longest(u.Latency)}},
 	}
 }
 
@@ -113,7 +115,7 @@ func perSecond(n uint64, window time.Duration) string {
 // whole is all traffic of a step: its groups, or if there are none the STUN requests and answers.
 func whole(s *loadgen.StepResult) loadgen.GroupResult {
 	if len(s.Groups) == 0 && s.STUN != nil {
-		return loadgen.GroupResult{Name: "STUN", Due: s.STUN.Sent, Sent: s.STUN.Sent,
+		return loadgen.GroupResult{Name: "STUN", Due: s.STUN.Due, Sent: s.STUN.Sent,
 			Delivered: s.STUN.Answered, Latency: s.STUN.Latency}
 	}
 	return total(s)

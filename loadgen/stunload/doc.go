@@ -8,6 +8,7 @@
 // The way of a request: it becomes due by the schedule of its socket (schedule.go), waits there
 // until the kernel takes it (run_linux.go), is entered into the table of what was asked (table.go),
 // and its answer, found there again by its transaction, is judged and its latency recorded, from
-// when the request was due. A request without an answer is lost, which the difference of sent and
-// answered says: nothing is asked twice.
+// when the request was due. A request without an answer is lost, for nothing is asked twice; one
+// that was not sent until shortly after the window is not asked at all, which the difference of due
+// and sent says.
 package stunload

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,6 +16,7 @@ type Generator struct {
 	epoll   int
 	seed    uint64
 	next    uint64 // number of the next request, over all runs
+	grace   time.Duration
 
 	out, in *batch
 	events  [eventsMax]unix.EpollEvent
@@ -27,7 +29,9 @@ type socket struct {
 	fd    int
 	local netip.AddrPort // what the server has to tell
 
-	queue []int64 // when the requests were due that the kernel has not taken yet
+	queue  []int64 // when the requests were due that the kernel has not taken yet
+	held   bool    // it would not take the first of them
+	heldTo int64   // requests due before this were held back by it: their lag is not ours
 }
 
 // New opens that many sockets, each with a port of its own, their addresses taken from sources in
@@ -41,7 +45,8 @@ func New(target netip.AddrPort, sources []netip.Addr, sockets int, seed uint64) 
 	if err != nil {
 		return nil, fmt.Errorf("stun load: epoll: %w", openError(err))
 	}
-	g := &Generator{target: target, epoll: epoll, seed: seed, out: newBatch(), in: newBatch()}
+	g := &Generator{target: target, epoll: epoll, seed: seed, grace: graceSpan, out: newBatch(),
+		in: newBatch()}
 	g.wait[0] = unix.PollFd{Fd: int32(epoll), Events: unix.POLLIN}
 	for i := range sockets {
 		var source netip.Addr

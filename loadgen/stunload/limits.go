@@ -33,6 +33,8 @@ const (
 	tableEntriesMin = 1 << 15
 	tableEntriesMax = 1 << 22
 
+	// graceSpan is how long after the window what was due in it is still sent, as in the engine.
+	graceSpan = 50 * time.Millisecond
 	// queuedMax is how many requests wait for the kernel to take them. What becomes due meanwhile
 	// is late, and its latency says so.
 	queuedMax = 1 << 16

@@ -29,21 +29,38 @@ type run struct {
 	turnOf   int     // without a schedule: the socket that asks next
 	queued   int     // over all sockets
 	waiting  []int32 // sockets whose queue is not empty
+	settled  bool    // nothing is sent any more
 	answers  uint64  // right ones, of the whole run
 	failed   unix.Errno
 
-	result loadgen.STUNResult
+	asked    uint64 // of those due in the window: sent
+	answered uint64 // of those: answered
+	worked   int64  // in the window
+	slept    int64  // in this turn
+	active   bool   // this turn did something
+
+	result Result
+}
+
+// Result is what came of a Run, and what time the generator had to spare.
+type Result struct {
+	loadgen.STUNResult
+	// Idle is the share of the window in which there was nothing to do.
+	Idle float64
+	// Lag is how far behind their due time requests were sent that the kernel would have taken.
+	Lag *loadgen.Hist
 }
 
 // Run asks for warm and window, and then waits for the answers that are missing, but no longer than
 // drain. perSecond is the rate over all sockets, each with a schedule of its own; 0 asks as fast as
-// answers come, with 128 requests in flight, and looks at no Arrival. busy never sleeps. The result
-// is of requests that were due in the window, but for Wrong, which is of the whole run.
+// answers come, with 128 requests in flight, and looks at no Arrival. busy never sleeps. What was
+// due in the window and is not sent a moment after it, since the kernel took nothing or the
+// generator was too slow, is not sent at all.
 //
 // When ctx ends early, the result is what there is, and no error. If the kernel has told why
 // nothing gets through and not a single right answer came, the error says it, beside the result.
 func (g *Generator) Run(ctx context.Context, a loadgen.Arrival, perSecond float64,
-	warm, window, drain time.Duration, busy bool) (*loadgen.STUNResult, error) {
+	warm, window, drain time.Duration, busy bool) (*Result, error) {
 	r, err := g.newRun(a, perSecond, warm, window, drain)
 	if err != nil {
 		return nil, err
@@ -55,9 +72,8 @@ func (g *Generator) Run(ctx context.Context, a loadgen.Arrival, perSecond float6
 	r.start = time.Now()
 	for ctx.Err() == nil && r.turn() {
 	}
-	for i := range g.sockets {
-		g.sockets[i].forget()
-	}
+	r.settle()
+	r.finish()
 	if r.answers == 0 && r.failed != 0 {
 		return &r.result, fmt.Errorf("stun load: nothing gets through to %v: %w: "+
 			"is a STUN server there?", g.target, r.failed)
@@ -80,7 +96,8 @@ func (g *Generator) newRun(a loadgen.Arrival, perSecond float64,
 	}
 	r := &run{Generator: g, oldest: g.next,
 		from: int64(warm), to: int64(warm + window), end: int64(warm + window + drain),
-		result: loadgen.STUNResult{Latency: loadgen.NewHist()}}
+		result: Result{STUNResult: loadgen.STUNResult{Latency: loadgen.NewHist()},
+			Lag: loadgen.NewHist()}}
 	if perSecond > 0 {
 		if err := arrival.Check(a); err != nil {
 			return nil, fmt.Errorf("stun load: %w", err)
@@ -107,15 +124,21 @@ func (r *run) now() int64 { return int64(time.Since(r.start)) }
 // turn queues what is due, sends, and receives; false when the run is over.
 func (r *run) turn() bool {
 	now := r.now()
-	if r.schedule != nil {
+	r.active, r.slept = false, 0
+	if now >= r.to+int64(r.grace) {
+		r.settle()
+	}
+	switch {
+	case r.settled:
+	case r.schedule != nil:
 		r.queueDue(min(now, r.to-1))
-	} else {
+	default:
 		r.giveUp(now)
 		if now < r.to {
 			r.queueMore(now)
 		}
 	}
-	answered := r.queued == 0 && r.result.Answered == r.result.Sent
+	answered := r.queued == 0 && r.answered == r.asked
 	if now >= r.end || now >= r.to && answered {
 		return false
 	}
@@ -131,8 +154,37 @@ func (r *run) turn() bool {
 	} else {
 		r.receive(r.sleep(now))
 	}
+	if r.active && now >= r.from && now < r.to {
+		r.worked += r.now() - now - r.slept
+	}
 	return true
 }
+
+// settle ends the sending: what is queued stays unsent.
+func (r *run) settle() {
+	if r.settled {
+		return
+	}
+	r.settled = true
+	for i := range r.sockets {
+		r.sockets[i].forget()
+	}
+	r.waiting, r.queued = r.waiting[:0], 0
+}
+
+// finish adds up. What the schedule had for a time that nobody came to was due as well; in a run
+// that was ended early the window ends there.
+func (r *run) finish() {
+	r.to = max(min(r.to, r.now()), r.from+1)
+	if r.schedule != nil {
+		r.result.Due += r.schedule.rest(r.from, r.to)
+	}
+	r.result.Lost = r.asked - r.answered
+	r.result.Idle = max(0, 1-float64(r.worked)/float64(r.to-r.from))
+}
+
+// inWindow tells whether a time is in the measured window.
+func (r *run) inWindow(at int64) bool { return at >= r.from && at < r.to }
 
 // queueDue queues what is due by the schedule up to that time.
 func (r *run) queueDue(until int64) {
@@ -153,6 +205,9 @@ func (r *run) queue(number int32, due int64) {
 	}
 	s.queue = append(s.queue, due)
 	r.queued++
+	if r.inWindow(due) {
+		r.result.Due++
+	}
 }
 
 // queueMore queues as many requests as may be in flight, due now, in batches of a socket.
@@ -184,15 +239,19 @@ func (r *run) giveUp(now int64) {
 // flush sends the queue of a socket; false if the kernel did not take all of it.
 func (r *run) flush(number int32) (all bool) {
 	s := &r.sockets[number]
+	if s.held {
+		s.held, s.heldTo = false, r.now()
+	}
 	done := 0
 	for tries := 0; done < len(s.queue); {
+		now := r.now()
 		batch := s.queue[done:min(len(s.queue), done+batchMessages)]
 		for i := range batch {
 			r.out.ask(i, transaction(r.next+uint64(i), r.seed))
 		}
 		n, errno := r.out.send(s.fd, len(batch))
 		for _, due := range batch[:n] {
-			r.sent(number, due)
+			r.sent(number, due, now)
 		}
 		done += n
 		if errno == 0 {
@@ -200,6 +259,7 @@ func (r *run) flush(number int32) (all bool) {
 			continue
 		}
 		if errno == unix.EAGAIN || errno == unix.ENOBUFS {
+			s.held = true
 			break // the socket's buffer or the interface's queue is full
 		}
 		if errno == unix.EINTR {
@@ -218,13 +278,21 @@ func (r *run) flush(number int32) (all bool) {
 }
 
 // sent enters a request that the kernel has taken.
-func (r *run) sent(number int32, due int64) {
+func (r *run) sent(number int32, due, now int64) {
+	r.active = true
 	if forgotten := r.table.put(r.next, due, number); forgotten {
 		r.left()
 	}
 	r.next++
-	if due >= r.from && due < r.to {
+	if r.inWindow(now) {
 		r.result.Sent++
+	}
+	if !r.inWindow(due) {
+		return
+	}
+	r.asked++
+	if r.schedule != nil && due >= r.sockets[number].heldTo {
+		r.result.Lag.Record(time.Duration(now - due))
 	}
 }
 
@@ -236,7 +304,7 @@ func (r *run) left() {
 }
 
 // forget empties the queue and keeps its memory.
-func (s *socket) forget() { s.queue = s.queue[:0] }
+func (s *socket) forget() { s.queue, s.held, s.heldTo = s.queue[:0], false, 0 }
 
 // sleep is how long there is nothing to do unless an answer comes, ns.
 func (r *run) sleep(now int64) int64 {
@@ -257,7 +325,10 @@ func (r *run) sleep(now int64) int64 {
 func (r *run) receive(wait int64) {
 	if wait > 0 { // epoll itself counts in ms
 		timeout := unix.NsecToTimespec(wait)
-		if n, err := unix.Ppoll(r.wait[:], &timeout, nil); n == 0 && err == nil {
+		began := r.now()
+		n, err := unix.Ppoll(r.wait[:], &timeout, nil)
+		r.slept += r.now() - began
+		if n == 0 && err == nil {
 			return
 		}
 	}
@@ -282,6 +353,7 @@ func (r *run) drain(number int32) {
 			return
 		}
 		now := r.now()
+		r.active = r.active || n > 0
 		for i := range n {
 			r.judge(r.in.got(i), number, now)
 		}
@@ -312,8 +384,11 @@ func (r *run) judge(b []byte, number int32, now int64) {
 	}
 	e.state = stateAnswered
 	r.answers++
-	if e.due >= r.from && e.due < r.to {
+	if r.inWindow(now) {
 		r.result.Answered++
+	}
+	if r.inWindow(e.due) {
+		r.answered++
 		r.result.Latency.Record(time.Duration(now - e.due))
 	}
 }

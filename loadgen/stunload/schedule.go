@@ -39,6 +39,19 @@ func (s *schedule) take() (socket int32) {
 	return socket
 }
 
+// rest takes what is due from one time on until another, and says how much that is. The order of
+// the sources is lost: nothing can be taken any more.
+func (s *schedule) rest(from, until int64) (requests uint64) {
+	for i := range s.sources {
+		for src := &s.sources[i].Source; src.Due() < until; src.Advance() {
+			if src.Due() >= from {
+				requests++
+			}
+		}
+	}
+	return requests
+}
+
 // down moves a source away from the root until those below it are due later.
 func (s *schedule) down(i int) {
 	for {

@@ -69,12 +69,15 @@ func respond(t testing.TB, answer func(c *net.UDPConn, from netip.AddrPort, repl
 	return c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
+// mustNew makes a generator that sends what was due in a window however late it comes to it, so that
+// tests can count where a machine that is wanted by others keeps it waiting.
 func mustNew(t testing.TB, target netip.AddrPort, sources []netip.Addr, sockets int) *Generator {
 	t.Helper()
 	g, err := New(target, sources, sockets, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.grace = 20 * time.Second
 	t.Cleanup(func() { g.Close() })
 	return g
 }
@@ -109,12 +112,15 @@ func TestAsksTheServerAtARate(t *testing.T) {
 			if took := time.Since(began); took > drain {
 				t.Errorf("%v: it waits though all is answered", took)
 			}
-			if tt.arrival.Kind == loadgen.Constant && (got.Sent < 499 || got.Sent > 501) {
-				t.Errorf("%d sent in %v, want 500", got.Sent, window)
+			if tt.arrival.Kind == loadgen.Constant && (got.Due < 499 || got.Due > 501) {
+				t.Errorf("%d were due in %v, want 500", got.Due, window)
 			}
-			if got.Sent == 0 || got.Answered != got.Sent || got.Wrong != 0 ||
-				got.Latency.Count() != int64(got.Sent) {
-				t.Errorf("%+v, %d latencies", got, got.Latency.Count())
+			if got.Due == 0 || got.Asked() != got.Due || got.Lost != 0 || got.Wrong != 0 ||
+				got.Latency.Count() != int64(got.Due) || got.Lag.Count() != int64(got.Due) {
+				t.Errorf("%+v, %d latencies, %d lags", got, got.Latency.Count(), got.Lag.Count())
+			}
+			if got.Sent == 0 || got.Answered == 0 || got.Idle <= 0 {
+				t.Errorf("in the window: %+v", got)
 			}
 			for began := time.Now(); s.Stats().Successes != g.next; runtime.Gosched() {
 				if time.Since(began) > 10*time.Second { // it counts after it has answered
@@ -133,9 +139,33 @@ func TestFullSpeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Sent <= inFlightMax || got.Answered != got.Sent || got.Wrong != 0 {
+		if got.Sent <= inFlightMax || got.Lost != 0 || got.Asked() != got.Due || got.Wrong != 0 ||
+			got.Answered == 0 || got.Lag.Count() != 0 {
 			t.Errorf("busy %v: %+v", busy, got)
 		}
+	}
+}
+
+// At a rate that no generator reaches, what was not sent in its time is not sent at all, the window
+// counts what was done in it, and the generator shows as the limit.
+func TestFasterThanTheGenerator(t *testing.T) {
+	s := serve(t, "127.0.0.1:0")
+	g := mustNew(t, s.Addr(), nil, 4)
+	g.grace = graceSpan
+	const rate, window, drain = 2e7, 200 * ms, 200 * ms
+	got, err := g.Run(t.Context(), constant, rate, 10*ms, window, drain, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if due := rate * window.Seconds(); float64(got.Due) < due*0.999 || float64(got.Due) > due*1.001 {
+		t.Errorf("%d were due, want %v", got.Due, due)
+	}
+	if got.Asked() >= got.Due*9/10 || got.Sent == 0 || got.Sent > g.next || got.Answered > got.Sent ||
+		uint64(got.Latency.Count())+got.Lost != got.Asked() {
+		t.Errorf("%+v: asked for %d in all", got, g.next)
+	}
+	if got.Idle > 0.2 {
+		t.Errorf("idle %v", got.Idle)
 	}
 }
 
@@ -197,7 +227,8 @@ func TestLossAndDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Sent < 299 || got.Sent > 301 || got.Answered != got.Sent-got.Sent/10 || got.Wrong != 0 {
+	if got.Due < 299 || got.Due > 301 || got.Asked() != got.Due || got.Lost != got.Due/10 ||
+		got.Wrong != 0 {
 		t.Errorf("%+v, want 300 sent and 270 answered", got)
 	}
 	if low := got.Latency.Min(); low < delay || low > 2*delay {
@@ -221,7 +252,7 @@ func TestStallShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	// 100 of 400 came due in the stall, with 0 to 100 ms left of it.
-	if most, p90 := got.Latency.Max(), got.Latency.At(90); got.Answered != got.Sent ||
+	if most, p90 := got.Latency.Max(), got.Latency.At(90); got.Lost != 0 || got.Asked() != got.Due ||
 		most < 99*ms || p90 < 50*ms {
 		t.Errorf("%+v: longest %v, p90 %v", got, most, p90)
 	}
@@ -256,7 +287,7 @@ func TestWrongAnswersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Of 8 requests 3 are answered rightly (cases 4, 5 and 7), and each but case 7 has one wrong.
-	if got.Sent != 80 || got.Answered != 30 || got.Wrong != 70 {
+	if got.Asked() != 80 || got.Lost != 50 || got.Wrong != 70 {
 		t.Errorf("%+v, want 80 sent, 30 answered, 70 wrong", got)
 	}
 }
@@ -276,7 +307,7 @@ func TestAnswerOfAnotherSocket(t *testing.T) {
 		t.Errorf("%+v", r.result)
 	}
 	r.result.Wrong = 0
-	r.sent(0, 5)
+	r.sent(0, 5, 5)
 	r.judge(reply(0, g.sockets[1].local), 1, 10)
 	if r.result.Wrong != 1 || r.answers != 0 {
 		t.Errorf("%+v", r.result)
@@ -295,7 +326,7 @@ func TestLateAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.inFlight = 1
-	r.sent(0, 0)
+	r.sent(0, 0, 0)
 	r.giveUp(int64(giveUpAfter) - 1)
 	if r.inFlight != 1 {
 		t.Error("given up early")
@@ -311,17 +342,42 @@ func TestLateAnswer(t *testing.T) {
 	}
 }
 
-// What is due in the window is sent, though the window may have passed before there was a turn.
+// What is due in the window is sent, though the window may have passed before there was a turn, and
+// does not count as sent in it; after the grace it is not sent.
 func TestWindowThatHasPassed(t *testing.T) {
+	for _, late := range []time.Duration{time.Second, time.Hour} {
+		g := mustNew(t, respond(t, nil), nil, 1)
+		r, err := g.newRun(constant, 1, 0, 1, 2*time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.busy = true
+		r.start = time.Now().Add(-late)
+		goesOn := r.turn()
+		r.finish()
+		if sent := late < g.grace; goesOn != sent || r.asked != g.next || (g.next == 1) != sent ||
+			r.result.Due != 1 || r.result.Sent != 0 {
+			t.Errorf("after %v: %+v, goes on %v", late, r.result, goesOn)
+		}
+	}
+}
+
+// Requests that the kernel would not take do not count as late by the generator's doing.
+func TestLagIsNotTheKernels(t *testing.T) {
 	g := mustNew(t, respond(t, nil), nil, 1)
-	r, err := g.newRun(constant, 1, 0, 1, time.Hour)
+	r, err := g.newRun(constant, 1, 0, time.Hour, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.busy = true
-	r.start = time.Now().Add(-time.Second)
-	if !r.turn() || r.result.Sent != 1 {
-		t.Errorf("%+v", r.result)
+	r.start = time.Now().Add(-time.Minute)
+	r.queue(0, 1)
+	r.sockets[0].held = true // as after EAGAIN
+	if !r.flush(0) || r.result.Lag.Count() != 0 || r.asked != 1 {
+		t.Errorf("%d lags of %d asked", r.result.Lag.Count(), r.asked)
+	}
+	r.queue(0, r.now())
+	if !r.flush(0) || r.result.Lag.Count() != 1 {
+		t.Errorf("%d lags of %d asked", r.result.Lag.Count(), r.asked)
 	}
 }
 
