@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -30,6 +31,8 @@ type jobFlags struct {
 const (
 	clientsMax = 1_000_000
 	aheadMB    = 256
+	// seedMax is the largest seed that is drawn: programs that read JSON as floating point keep it.
+	seedMax = 1<<53 - 1
 )
 
 // declare declares all of them; a command that has a meaning of its own for the workload's declares
@@ -71,7 +74,8 @@ func (f *jobFlags) declareWorkload(fs *flag.FlagSet) {
 func (f *jobFlags) declareEngine(fs *flag.FlagSet) {
 	fs.StringVar(&f.sources, "sources", "", "local `addresses`, with commas, that clients connect "+
 		"from; default: any, or many of 127.0.0.0/8 for a relay on loopback")
-	fs.Uint64Var(&f.options.Seed, "seed", 1, "of keys, schedules and contents")
+	fs.Uint64Var(&f.options.Seed, "seed", 0, "of keys, schedules and contents, to repeat a run; 0 is "+
+		"a new one, which the report says: machines that load the same relays must not have the same")
 	fs.IntVar(&f.options.Loops, "loops", 0, "event loops; 0 is one for each processor but one")
 	fs.StringVar(&f.engine, "engine", auto, "what loops run on: epoll; io_uring, which holds more "+
 		"connections than a process may open files; or auto: io_uring only for that")
@@ -153,6 +157,9 @@ func (f *jobFlags) job(w loadgen.Workload) (loadgen.Job, error) {
 		return loadgen.Job{}, commands.Misuse("the workload has %d clients, more than %d", n, clientsMax)
 	}
 	o := f.options
+	if o.Seed == 0 {
+		o.Seed = 1 + rand.Uint64N(seedMax)
+	}
 	o.Ahead = f.ahead << 20
 	for _, s := range strings.FieldsFunc(f.sources, func(r rune) bool { return r == ',' }) {
 		o.Sources = append(o.Sources, strings.TrimSpace(s))

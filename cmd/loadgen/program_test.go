@@ -277,6 +277,27 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// TestSeed: two runs of one command have clients of their own, and the report says by which seed a
+// run can be repeated.
+func TestSeed(t *testing.T) {
+	var seeds []uint64
+	for _, args := range [][]string{nil, nil, {"-seed", "77"}} {
+		out := filepath.Join(t.TempDir(), "report.json")
+		p := start(t, append([]string{"run", "-quiet", "-launch", relay(t), "-clients", "10", "-rate",
+			"50", "-for", "200ms", "-warm", "0s", "-o", out}, args...)...)
+		p.ends(t, 0)
+		r, err := report.Read(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seeds = append(seeds, r.Job.Options.Seed)
+		p.says(t, "seed "+strconv.FormatUint(r.Job.Options.Seed, 10))
+	}
+	if seeds[0] == seeds[1] || seeds[0] == 0 || seeds[1] == 0 || seeds[2] != 77 {
+		t.Errorf("seeds %d", seeds)
+	}
+}
+
 // TestReportCannotBeWritten: what was measured is printed all the same, and the exit status tells.
 func TestReportCannotBeWritten(t *testing.T) {
 	p := start(t, "run", "-quiet", "-launch", relay(t), "-clients", "10", "-rate", "50", "-for",

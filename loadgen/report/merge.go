@@ -85,7 +85,8 @@ func (r *Report) origins() []Origin {
 	if len(r.Merged) > 0 {
 		return r.Merged
 	}
-	return []Origin{{r.Host, r.Machine, r.Time, r.Command, r.Version}}
+	return []Origin{{r.Host, r.Machine, r.Time, r.Command, r.Version, r.Job.Options.Seed,
+		r.Job.Options.Part}}
 }
 
 // alone tells what keeps a report from being merged with any other.
@@ -104,15 +105,19 @@ func alone(r *Report) string {
 // apart tells why two reports are not of one run.
 func apart(a, b *Report) string {
 	for _, o := range a.origins() {
-		if slices.ContainsFunc(b.origins(), func(p Origin) bool {
-			return o.Host == p.Host && o.Time.Equal(p.Time) && o.Command == p.Command
-		}) {
+		if slices.ContainsFunc(b.origins(), o.same) {
 			return "they are the same run"
+		}
+	}
+	for _, o := range a.origins() {
+		if a.Job.Workload.Clients() > 0 && slices.ContainsFunc(b.origins(), o.sameKeys) {
+			return fmt.Sprintf("both have the seed %d, so that their clients had the same keys and "+
+				"pushed each other out; give no -seed, or each machine one of its own", o.Seed)
 		}
 	}
 	if !equal(a.Job.Workload, b.Job.Workload) {
 		return fmt.Sprintf("their workloads differ, %q and %q, or in detail; give each machine the "+
-			"same options", a.Job.Workload.Name, b.Job.Workload.Name)
+			"same options, but for -seed", a.Job.Workload.Name, b.Job.Workload.Name)
 	}
 	if len(a.Steps) != len(b.Steps) {
 		return fmt.Sprintf("they have %d and %d steps", len(a.Steps), len(b.Steps))
@@ -123,6 +128,16 @@ func apart(a, b *Report) string {
 		}
 	}
 	return ""
+}
+
+// same tells whether two runs are one.
+func (o Origin) same(p Origin) bool {
+	return o.Host == p.Host && o.Time.Equal(p.Time) && o.Command == p.Command
+}
+
+// sameKeys tells whether the clients of two runs had the same keys.
+func (o Origin) sameKeys(p Origin) bool {
+	return o.Seed != 0 && o.Seed == p.Seed && o.Part == p.Part
 }
 
 // stepsApart compares two steps of so many machines each.

@@ -13,6 +13,7 @@ import (
 func machine(i int) *Report {
 	r := sample(2)
 	r.Host = fmt.Sprintf("bench-%d", i)
+	r.Job.Options.Seed = uint64(i)
 	r.Time = r.Time.Add(time.Duration(-i) * time.Second)
 	return r
 }
@@ -100,8 +101,11 @@ func TestMergeRefuses(t *testing.T) {
 		{func(r *Report) { r.Kind = Plan }, "machine 2 (bench-2) cannot be merged: it is of a plan"},
 		{func(r *Report) { r.Error = "no such host" }, "it was not made: no such host"},
 		{func(r *Report) { r.Steps, r.Ramp = nil, nil }, "nothing was measured"},
+		{func(r *Report) { r.Job.Options.Seed = 1 }, "both have the seed 1, so that their clients had " +
+			"the same keys and pushed each other out; give no -seed, or"},
 		{func(r *Report) { r.Job.Workload.Name = "bulk" }, `workloads differ, "chatter" and "bulk"`},
-		{func(r *Report) { r.Job.Workload.Idle++ }, "or in detail"},
+		{func(r *Report) { r.Job.Workload.Idle++ }, "or in detail; give each machine the same options, " +
+			"but for -seed"},
 		{func(r *Report) { r.Steps = r.Steps[:1] }, "they have 2 and 1 steps"},
 		{func(r *Report) { r.Steps[1].Step.Rate = 5 }, "step 2: 40,000 packets/s for 30s and 5"},
 		{func(r *Report) { r.Steps[1].Began = r.Steps[1].Began.Add(time.Minute) },
@@ -131,6 +135,16 @@ func TestMergeOfMerged(t *testing.T) {
 	if _, err := Merge([]*Report{ab, machine(2)}); err == nil ||
 		!strings.Contains(err.Error(), "the same run") {
 		t.Errorf("error %v", err)
+	}
+	twin := machine(3)
+	twin.Job.Options.Seed = 2
+	if _, err := Merge([]*Report{ab, twin}); err == nil ||
+		!strings.Contains(err.Error(), "both have the seed 2") {
+		t.Errorf("error %v", err)
+	}
+	twin.Job.Options.Part = 1 // of the same seed, but with keys of its own
+	if _, err := Merge([]*Report{ab, twin}); err != nil {
+		t.Error(err)
 	}
 	abc, err := Merge([]*Report{ab, machine(3)})
 	if err != nil {

@@ -69,6 +69,9 @@ type Origin struct {
 	Time    time.Time    `json:"time"`
 	Command string       `json:"command"`
 	Version string       `json:"version"`
+	// Seed and Part say which keys its clients had; Seed 0: not known.
+	Seed uint64 `json:"seed,omitempty"`
+	Part int    `json:"part,omitempty"`
 }
 
 // The exit codes of a command that made a report.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"derpd/loadgen"
@@ -62,6 +63,9 @@ func summary(r *Report) Section {
 	}
 	fact("program", strings.TrimSpace("loadgen "+r.Version))
 	fact("command", r.Command)
+	if r.Job.Options.Seed != 0 && len(r.Merged) == 0 {
+		fact("seed", strconv.FormatUint(r.Job.Options.Seed, 10))
+	}
 	if !r.Time.IsZero() {
 		fact("began", r.Time.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
