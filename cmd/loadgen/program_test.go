@@ -253,6 +253,7 @@ func TestMistakes(t *testing.T) {
 		{"run -allow-target x 127.0.0.1:9", exitMisuse, `"x" is neither`},
 		{"run -workload dance 127.0.0.1:9", exitMisuse, "no workload is named \"dance\""},
 		{"run -rate fast 127.0.0.1:9", exitMisuse, `"fast" is no rate`},
+		{"run -start-at noon 127.0.0.1:9", exitMisuse, "-start-at"},
 		{"run -rate 0,5 127.0.0.1:9", exitMisuse, "make two runs"},
 		{"run -for 2h 127.0.0.1:9", exitMisuse, "at most 1h0m0s"},
 		{"run -clients 2000000 127.0.0.1:9", exitMisuse, "more than 1000000"},
@@ -296,6 +297,37 @@ func TestSeed(t *testing.T) {
 	if seeds[0] == seeds[1] || seeds[0] == 0 || seeds[1] == 0 || seeds[2] != 77 {
 		t.Errorf("seeds %d", seeds)
 	}
+}
+
+// TestStartAt: two machines begin together and their reports add up. A start that has passed when
+// the clients are in is a failure.
+func TestStartAt(t *testing.T) {
+	dir, derpd := t.TempDir(), relay(t)
+	at := time.Now().Add(7 * time.Second).Truncate(time.Second)
+	var machines []*program
+	var reports []string
+	for i := range 2 {
+		reports = append(reports, filepath.Join(dir, strconv.Itoa(i)+".json"))
+		machines = append(machines, start(t, "run", "-quiet", "-launch", derpd, "-clients", "10",
+			"-rate", "50", "-for", "4s", "-warm", "0s", "-start-at", at.UTC().Format(time.RFC3339),
+			"-o", reports[i]))
+	}
+	for i, p := range machines {
+		p.ends(t, 0)
+		r, err := report.Read(reports[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if late := r.Steps[0].Began.Sub(at); late < 0 || late > time.Second {
+			t.Errorf("machine %d began %v after its time", i+1, late)
+		}
+	}
+	start(t, append([]string{"merge"}, reports...)...).ends(t, 0)
+
+	late := start(t, "run", "-quiet", "-launch", derpd, "-clients", "10", "-rate", "50", "-for",
+		"200ms", "-start-at", "2020-01-02T03:04:05Z")
+	late.ends(t, report.ExitFailed)
+	late.says(t, "step 1 was to begin at 2020-01-02T03:04:05Z", "give a later -start-at")
 }
 
 // TestReportCannotBeWritten: what was measured is printed all the same, and the exit status tells.

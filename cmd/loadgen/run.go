@@ -33,6 +33,7 @@ type runOptions struct {
 	limit    time.Duration
 	arrival  loadgen.Arrival
 	patience time.Duration
+	startAt  time.Time // of the first step; zero: when it is ready
 	kind     string
 	ask      bool
 	dry      bool
@@ -47,6 +48,10 @@ const (
 	runMax    = time.Hour // of one window
 	stepsMax  = 100
 	overheads = 10 * time.Minute // what ramp and drains of a run may take beside its windows
+	// betweenSteps is what a step of a given start may take beside its warm-up, window and drain: what
+	// is sealed ahead, and the last question. startLateMax is how late it may begin.
+	betweenSteps = 20 * time.Second
+	startLateMax = 100 * time.Millisecond
 )
 
 func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error {
@@ -59,6 +64,12 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.DurationVar(&o.drain, "drain", 10*time.Second, "most to wait for what is under way at the end")
 	fs.DurationVar(&o.limit, "timeout", 0, "end the whole run like Ctrl-C after this; 0: 10 m beside "+
 		"the measured time")
+	fs.Func("start-at", "`time` at which to begin, as in 2030-12-31T23:59:00Z, so that several "+
+		"machines begin together; their clients must be in by then. A further rate begins when all "+
+		"that the one before may take is over", func(s string) (err error) {
+		o.startAt, err = time.Parse(time.RFC3339, s)
+		return err
+	})
 	fs.StringVar(&o.kind, "arrival", "", "`kind` of arrivals instead of the workload's: constant, "+
 		"poisson, bursts or on-off")
 	fs.IntVar(&o.arrival.Burst, "burst", 0, "packets of a burst, for bursts")
@@ -178,6 +189,9 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 	limit := o.limit
 	if limit <= 0 {
 		limit = overheads + time.Duration(len(steps))*(o.warm+o.duration+o.drain)
+		if !o.startAt.IsZero() {
+			limit += max(0, time.Until(o.begins(len(steps))))
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -246,7 +260,11 @@ func (o *runOptions) measure(ctx context.Context, c *console, job loadgen.Job,
 		r.Error = o.explain(err).Error()
 		return r
 	}
-	for _, s := range steps {
+	for i, s := range steps {
+		if err := o.await(ctx, i); err != nil {
+			r.Incidents = append(r.Incidents, err.Error())
+			break
+		}
 		if ctx.Err() != nil {
 			r.Partial = true
 			break
@@ -264,6 +282,28 @@ func (o *runOptions) measure(ctx context.Context, c *console, job loadgen.Job,
 		}
 	}
 	return r
+}
+
+// begins is when the i-th step begins, if the first has a given start.
+func (o *runOptions) begins(i int) time.Time {
+	return o.startAt.Add(time.Duration(i) * (o.warm + o.duration + o.drain + betweenSteps))
+}
+
+// await waits for the start of the i-th step, if one was given. The error is that it has passed.
+func (o *runOptions) await(ctx context.Context, i int) error {
+	if o.startAt.IsZero() || ctx.Err() != nil {
+		return nil
+	}
+	wait := time.Until(o.begins(i))
+	if wait < -startLateMax {
+		return fmt.Errorf("step %d was to begin at %s and was ready %v later: give a later -start-at",
+			i+1, o.begins(i).Format(time.RFC3339), -wait.Round(time.Millisecond))
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	return nil
 }
 
 // explain adds what a relay that we started logged.

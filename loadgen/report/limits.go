@@ -17,6 +17,9 @@ const (
 	// stunLostMax is the share of STUN requests that may have no answer: UDP loses a few where
 	// buffers are short, and a server that leaves more unanswered does not carry the rate.
 	stunLostMax = 0.01
+	// overlapMin is the share of the longest window in which the windows of machines that are merged
+	// must overlap: what a machine did alone is no part of a rate of all.
+	overlapMin = 0.9
 	// mergedMax bounds the machines of one run.
 	mergedMax = 1000
 )

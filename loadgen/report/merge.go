@@ -149,10 +149,11 @@ func stepsApart(a, b *loadgen.StepResult, inA, inB int) string {
 		return fmt.Sprintf("%s for %v and %s for %v are different steps",
 			rateName(each), a.Step.Window, rateName(eachOther), b.Step.Window)
 	}
-	gap := max(b.Began.Sub(a.Began)-a.Window, a.Began.Sub(b.Began)-b.Window)
-	if gap > 0 && !a.Began.IsZero() && !b.Began.IsZero() {
-		return fmt.Sprintf("they ran %v after each other, so their rates do not add up; start them "+
-			"together, with clocks in step", gap.Round(time.Second))
+	shared := overlap(a, b)
+	if longest := max(a.Window, b.Window); float64(shared) < overlapMin*float64(longest) {
+		return fmt.Sprintf("of %v they ran %v at the same time, so their rates do not add up; give all "+
+			"machines the same -start-at, late enough for all clients to be in, and keep their clocks "+
+			"in step", longest.Round(time.Millisecond), shared.Round(time.Millisecond))
 	}
 	if len(a.Groups) != len(b.Groups) {
 		return fmt.Sprintf("they have %d and %d groups", len(a.Groups), len(b.Groups))
@@ -163,6 +164,15 @@ func stepsApart(a, b *loadgen.StepResult, inA, inB int) string {
 		}
 	}
 	return ""
+}
+
+// overlap is how long both steps ran; where a report does not say when, they ran together.
+func overlap(a, b *loadgen.StepResult) time.Duration {
+	later := b.Began.Sub(a.Began)
+	if a.Began.IsZero() || b.Began.IsZero() {
+		later = 0
+	}
+	return max(0, min(a.Window, later+b.Window)-max(0, later))
 }
 
 // rateName tells a rate in a few words.

@@ -109,7 +109,14 @@ func TestMergeRefuses(t *testing.T) {
 		{func(r *Report) { r.Steps = r.Steps[:1] }, "they have 2 and 1 steps"},
 		{func(r *Report) { r.Steps[1].Step.Rate = 5 }, "step 2: 40,000 packets/s for 30s and 5"},
 		{func(r *Report) { r.Steps[1].Began = r.Steps[1].Began.Add(time.Minute) },
-			"step 2: they ran 30s after each other"},
+			"step 2: of 30s they ran 0s at the same time, so their rates do not add up; give all " +
+				"machines the same -start-at, late enough"},
+		{func(r *Report) { r.Steps[0].Began = r.Steps[0].Began.Add(4 * time.Second) },
+			"step 1: of 30s they ran 26s at the same time"},
+		{func(r *Report) { r.Steps[0].Began = r.Steps[0].Began.Add(-4 * time.Second) },
+			"step 1: of 30s they ran 26s at the same time"},
+		{func(r *Report) { r.Steps[0].Window = 20 * time.Second },
+			"step 1: of 30s they ran 20s at the same time"},
 		{func(r *Report) { r.Steps[0].Groups = r.Steps[0].Groups[:1] }, "they have 2 and 1 groups"},
 		{func(r *Report) { r.Steps[0].Groups[1].Name = "x" }, `group 2 is "disco" and "x"`},
 	} {
@@ -123,6 +130,22 @@ func TestMergeRefuses(t *testing.T) {
 	if _, err := Merge([]*Report{machine(1)}); err == nil ||
 		!strings.Contains(err.Error(), "1 report is nothing to merge") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// Machines that begin a little apart, or do not say when, are merged.
+func TestMergeOfNearlyTheSameTime(t *testing.T) {
+	for _, change := range []func(s *loadgen.StepResult){
+		func(s *loadgen.StepResult) { s.Began = s.Began.Add(3 * time.Second) },
+		func(s *loadgen.StepResult) { s.Began = s.Began.Add(-3 * time.Second) },
+		func(s *loadgen.StepResult) { s.Window -= 3 * time.Second },
+		func(s *loadgen.StepResult) { s.Began = time.Time{} },
+	} {
+		b := machine(2)
+		change(b.Steps[0])
+		if _, err := Merge([]*Report{machine(1), b}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
