@@ -291,6 +291,53 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestInterruptAtTheEnd: a step whose context ends in the drain or in the question at its end is
+// partial, and says of nobody that he was silent.
+func TestInterruptAtTheEnd(t *testing.T) {
+	for name, tc := range map[string]struct {
+		opt  reference.Options
+		asks bool
+		when func(*fleet) bool
+	}{
+		"in the drain": {reference.Options{TLS: true, Delay: 20 * time.Second}, false,
+			drains},
+		"in the question": {reference.Options{TLS: true, NoPongs: true}, true,
+			func(f *fleet) bool { return f.look(false).pinging > 0 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, reference.Start(t, tc.opt), nil)
+			f.ramp()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() {
+				for ctx.Err() == nil && !tc.when(f) {
+					time.Sleep(time.Millisecond)
+				}
+				cancel()
+			}()
+			began := time.Now()
+			r, err := f.Step(ctx, loadgen.Step{Rate: 500, Window: 200 * time.Millisecond,
+				Drain: time.Minute, Ask: true})
+			if err != nil || !r.Partial {
+				t.Fatalf("partial %t, error %v", r != nil && r.Partial, err)
+			}
+			if r.Failures.Sum() > 0 || (r.Asked > 0) != tc.asks || r.Answered > 0 {
+				t.Errorf("%d of %d answered, failures %v", r.Answered, r.Asked, r.Failures.Lines())
+			}
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("it ended after %v", took)
+			}
+		})
+	}
+}
+
+// drains tells that a step only waits for what is under way.
+func drains(f *fleet) bool {
+	p := f.Progress()
+	return p.Phase == loadgen.PhaseDrain && p.Since > 4*graceSpan
+}
+
 // TestPacketsApart: with sender and receiver in one loop and in two, a packet leaves when the one
 // before has arrived, however many are due.
 func TestPacketsApart(t *testing.T) {

@@ -96,7 +96,7 @@ func (x *execution) add(l *loop) {
 	r.Failures.Merge(l.failures)
 	r.Asked += l.asked
 	r.Answered += l.answered
-	if silent := l.asked - l.answered; silent > 0 {
+	if silent := l.asked - l.answered; silent > 0 && !x.stopped { // else they had no time
 		r.Failures.Add(loadgen.FailSilent, uint64(silent), "no Pong came back")
 	}
 }

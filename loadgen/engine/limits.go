@@ -56,6 +56,8 @@ const (
 	// quietSpan ends a drain: a relay that has delivered nothing for so long has dropped the rest.
 	// derpd's queues hold nothing longer than a second.
 	quietSpan = 1500 * time.Millisecond
+	// hurrySpan is how long an interrupted step still waits for what is under way.
+	hurrySpan = time.Second
 	// lookAgain is how often a sender looks whether its last packet has arrived. A packet takes some
 	// 50 µs over loopback.
 	lookAgain = 50 * time.Microsecond

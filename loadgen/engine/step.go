@@ -200,7 +200,7 @@ type execution struct {
 	stun    *stunload.Result // nil: none was asked for
 	last    look             // at the last sample
 	cpuAt   [2]loadgen.CPU
-	stopped bool    // by the context
+	stopped bool    // by the context, before all was done
 	churn   float64 // clients that are still to leave
 	churnAt int64   // when that was counted
 	cutDone bool
@@ -286,10 +286,14 @@ func (x *execution) drain(ctx context.Context) {
 		l.run.settled = true
 	})
 	x.run.until = min(x.run.until, max(now, x.run.from+1))
-	quiet, last := now, e.look(false)
-	for netpoll.Clock() < now+int64(x.run.step.Drain) {
+	over := now + int64(x.run.step.Drain)
+	quiet, last, hurries := now, e.look(false), false
+	for netpoll.Clock() < over {
 		if last.sent <= last.delivered || netpoll.Clock() > quiet+int64(quietSpan) {
 			break
+		}
+		if !hurries && x.interrupted(ctx) {
+			hurries, over = true, min(over, netpoll.Clock()+int64(hurrySpan))
 		}
 		time.Sleep(lookSpan)
 		s := e.look(false)
@@ -301,9 +305,15 @@ func (x *execution) drain(ctx context.Context) {
 	}
 }
 
+// interrupted tells whether the context has ended the step while there was something left to do.
+func (x *execution) interrupted(ctx context.Context) bool {
+	x.stopped = x.stopped || ctx.Err() != nil
+	return x.stopped
+}
+
 // askAll lets every client that is logged in prove that it is, with a Ping.
 func (x *execution) askAll(ctx context.Context) {
-	if !x.run.step.Ask || x.stopped {
+	if !x.run.step.Ask || x.interrupted(ctx) {
 		return
 	}
 	x.e.each(func(l *loop) {
@@ -314,9 +324,9 @@ func (x *execution) askAll(ctx context.Context) {
 		l.active = true
 	})
 	var left, since = -1, time.Now()
-	for time.Since(since) < pingWait && ctx.Err() == nil {
+	for time.Since(since) < pingWait {
 		s := x.e.look(false)
-		if s.pinging+s.notAsked == 0 {
+		if s.pinging+s.notAsked == 0 || x.interrupted(ctx) {
 			return
 		}
 		if n := s.pinging + s.notAsked; n != left {

@@ -48,6 +48,7 @@ func (e *Engine) startSTUN(ctx context.Context, r *run) (func(*execution) error,
 			return o.err
 		}
 		x.stun, x.result.STUN = o.result, &o.result.STUNResult
+		x.stopped = x.stopped || o.result.Partial
 		if o.err != nil { // nothing came back, and the kernel said why
 			x.result.Failures.Add(loadgen.FailUnreach, 1, o.err.Error())
 		}

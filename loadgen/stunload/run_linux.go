@@ -45,6 +45,8 @@ type run struct {
 // Result is what came of a Run, and what time the generator had to spare.
 type Result struct {
 	loadgen.STUNResult
+	// Partial: the context ended before all was asked and answered, or waited for.
+	Partial bool
 	// Idle is the share of the window in which there was nothing to do.
 	Idle float64
 	// Lag is how far behind their due time requests were sent that the kernel would have taken.
@@ -70,7 +72,11 @@ func (g *Generator) Run(ctx context.Context, a loadgen.Arrival, perSecond float6
 		defer sleepExactly()()
 	}
 	r.start = time.Now()
-	for ctx.Err() == nil && r.turn() {
+	for r.turn() {
+		if ctx.Err() != nil {
+			r.result.Partial = true
+			break
+		}
 	}
 	r.settle()
 	r.finish()

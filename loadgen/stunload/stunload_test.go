@@ -119,7 +119,7 @@ func TestAsksTheServerAtARate(t *testing.T) {
 				got.Latency.Count() != int64(got.Due) || got.Lag.Count() != int64(got.Due) {
 				t.Errorf("%+v, %d latencies, %d lags", got, got.Latency.Count(), got.Lag.Count())
 			}
-			if got.Sent == 0 || got.Answered == 0 || got.Idle <= 0 {
+			if got.Sent == 0 || got.Answered == 0 || got.Idle <= 0 || got.Partial {
 				t.Errorf("in the window: %+v", got)
 			}
 			for began := time.Now(); s.Stats().Successes != g.next; runtime.Gosched() {
@@ -405,7 +405,8 @@ func TestContextEndsItEarly(t *testing.T) {
 	defer cancel()
 	began := time.Now()
 	got, err := g.Run(ctx, constant, 1000, 0, time.Minute, time.Minute, false)
-	if took := time.Since(began); err != nil || got.Answered == 0 || took > 10*time.Second {
+	if took := time.Since(began); err != nil || got.Answered == 0 || !got.Partial ||
+		took > 10*time.Second {
 		t.Errorf("%+v, %v after %v", got, err, took)
 	}
 }

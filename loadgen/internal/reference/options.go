@@ -31,6 +31,7 @@ type Options struct {
 	NoFastStart bool
 	KeepAlive   time.Duration // between KeepAlive frames; 0: none
 
+	NoPongs     bool // Pings are not answered
 	RefuseEvery int  // every n-th login is closed unanswered
 	Status      int  // 400 to 599: an upgrade is answered with this HTTP status
 	Garbage     bool // an upgrade is answered with 101 and then bytes that are not DERP

@@ -178,6 +178,9 @@ func (s *Server) frame(c *client) error {
 		if err != nil {
 			return err
 		}
+		if s.opt.NoPongs {
+			return nil
+		}
 		_, err = c.conn.Write(derp.AppendPong(nil, data))
 		return err
 	}
