@@ -44,6 +44,7 @@ func (f *jobFlags) declare(fs *flag.FlagSet) {
 }
 
 func (f *jobFlags) declareTarget(fs *flag.FlagSet) {
+	f.flags = fs
 	fs.BoolVar(&f.plain, "plain", false, "TCP without TLS instead of TLS")
 	fs.StringVar(&f.host, "host", "", "TLS server `name` and HTTP Host; default: the host of "+
 		"ADDRESS. The certificate is not verified")
@@ -62,7 +63,8 @@ func (f *jobFlags) declareTarget(fs *flag.FlagSet) {
 
 func (f *jobFlags) declareWorkload(fs *flag.FlagSet) {
 	fs.StringVar(&f.workload, "workload", "chatter", "`name` of a workload, see loadgen workloads")
-	fs.IntVar(&f.params.Clients, "clients", 0, "clients, all together; 0 is the workload's own")
+	fs.IntVar(&f.params.Clients, "clients", 0, "clients, all together, where a workload has silent "+
+		"ones; 0 is the workload's own")
 	fs.Float64Var(&f.params.Active, "active", 0, "`share` of the clients that talk, 0 to 1, in "+
 		"chatter; 0 is its own")
 	fs.IntVar(&f.params.Pairs, "pairs", 0, "pairs, senders or sockets of the workload; 0 is its own")
@@ -152,6 +154,9 @@ func (f *jobFlags) job(w loadgen.Workload) (loadgen.Job, error) {
 		f.options.Sampled < 1:
 		return loadgen.Job{}, commands.Misuse("-ramp must not be negative; -logins-at-once, " +
 			"-login-timeout and -sampled must be above 0")
+	}
+	if err := f.checkTarget(); err != nil {
+		return loadgen.Job{}, err
 	}
 	if n := w.Clients(); n > clientsMax {
 		return loadgen.Job{}, commands.Misuse("the workload has %d clients, more than %d", n, clientsMax)

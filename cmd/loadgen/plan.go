@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"slices"
 	"time"
 
 	"derpd/loadgen"
@@ -51,6 +52,12 @@ func (o *planOptions) plan(ctx context.Context, c *console, args []string) error
 		w, err := o.named(1) // the search sets the rate
 		if err != nil {
 			return err
+		}
+		if slices.Contains(unused(o.workload), "clients") {
+			if err := o.refuse(useless{true, []string{"sim-clients"},
+				"the clients of workload " + o.workload + " are its own"}); err != nil {
+				return err
+			}
 		}
 		o.search.Workload = &w
 	}

@@ -259,7 +259,8 @@ func TestMistakes(t *testing.T) {
 		{"run -clients 2000000 127.0.0.1:9", exitMisuse, "more than 1000000"},
 		{"run -active 2 127.0.0.1:9", exitMisuse, "share of 2"},
 		{"run -busy maybe 127.0.0.1:9", exitMisuse, "-busy"},
-		{"run -arrival never -burst 2 -quiet 127.0.0.1:9", report.ExitNotMade, `arrival kind is "never"`},
+		{"run -arrival never -quiet 127.0.0.1:9", exitMisuse, `arrival kind is "never"`},
+		{"run -arrival bursts 127.0.0.1:9", exitMisuse, "burst is 0 packets"},
 		{"run -relay-pid me 127.0.0.1:9", exitMisuse, `-relay-pid "me"`},
 		{"run -clients 50000 -processes 1 127.0.0.1:9", exitMisuse, "at least"},
 		{"run -launch /nowhere/derpd", report.ExitNotMade, "/nowhere/derpd"},
@@ -328,6 +329,57 @@ func TestStartAt(t *testing.T) {
 		"200ms", "-start-at", "2020-01-02T03:04:05Z")
 	late.ends(t, report.ExitFailed)
 	late.says(t, "step 1 was to begin at 2020-01-02T03:04:05Z", "give a later -start-at")
+}
+
+// TestUselessFlags: a flag that would change nothing is refused by its name, wherever it is given.
+func TestUselessFlags(t *testing.T) {
+	const there = " 127.0.0.1:9"
+	for _, tc := range []struct{ args, says string }{
+		{"run -workload mesh -clients 500" + there, "-clients would change nothing: workload mesh has"},
+		{"run -workload websocket -clients 500" + there, "-clients would"},
+		{"run -workload stun -clients 500" + there, "-clients would"},
+		{"run -workload flood -pairs 5" + there, "-pairs would"},
+		{"run -workload storm -pairs 5" + there, "-pairs would"},
+		{"run -workload churn -pairs 5" + there, "-pairs would"},
+		{"run -workload slow-reader -pairs 5" + there, "-pairs would"},
+		{"run -workload bulk -active 0.5" + there, "-active would"},
+		{"run -size 700" + there, "-size would change nothing: workload chatter has"},
+		{"run -stun-port 700" + there, "-stun-port would"},
+		{"run -launch derpd -workload stun -stun-port 700", "-stun-port would"},
+		{"run -workload idle -rate 50" + there, "-rate would change nothing: in workload idle nobody"},
+		{"run -burst 5" + there, "-burst would change nothing: it is for -arrival bursts"},
+		{"run -arrival poisson -on 5s" + there, "-on would change nothing: it is for -arrival on-off"},
+		{"run -arrival bursts -burst 5 -off 5s" + there, "-off would"},
+		{"run -workload stun -arrival poisson" + there, "-arrival would change nothing: no packet"},
+		{"run -workload bulk -rate 0 -arrival poisson" + there, "-arrival would"},
+		{"run -workload bulk -patience 1s" + there, "-patience would"},
+		{"run -workload stun -ask=false" + there, "-ask would change nothing: in workload stun nobody"},
+		{"run -share 0.5" + there, "-share would"},
+		{"run -launch derpd -metrics off", "-metrics would"},
+		{"run -launch derpd -relay-pid off", "-relay-pid would"},
+		{"run -launch derpd -host x", "-host would change nothing: of a relay that -launch starts"},
+		{"run -launch derpd -dry-run -allow-target 192.0.2.1", "-allow-target would"},
+		{"run -relay-cpu 0" + there, "-relay-cpu would change nothing: only relays that are started"},
+		{"run -nodes 2" + there, "-nodes would"},
+		{"run -launch-args -x" + there, "-launch-args would"},
+		{"run -plain -x25519" + there, "-x25519 would"},
+		{"plan -relay-cpu 0" + there, "-relay-cpu would"},
+		{"plan -launch derpd -metrics off", "-metrics would"},
+		{"plan -workload mesh -sim-clients 5" + there, "-sim-clients would"},
+		{"demo -launch derpd -relay-pid off", "-relay-pid would"},
+	} {
+		p := start(t, strings.Fields(tc.args)...)
+		p.ends(t, exitMisuse)
+		p.says(t, tc.says)
+	}
+	for _, args := range []string{
+		"run -dry-run -workload flood -arrival bursts -burst 5 -patience 1s" + there, // of bystanders
+		"run -dry-run -workload bulk -clients 500 -rate 50 -arrival on-off -on 1s -off 2s" + there,
+		"run -dry-run -workload stun -pairs 5 -stun-port 700 -rate 0" + there,
+		"run -dry-run -launch derpd -nodes 2 -workload mesh -pairs 5 -relay-cpu 0 -launch-args=-x",
+	} {
+		start(t, strings.Fields(args)...).ends(t, 0)
+	}
 }
 
 // TestReportCannotBeWritten: what was measured is printed all the same, and the exit status tells.

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
+	"derpd/loadgen/arrival"
 	"derpd/loadgen/host"
 	"derpd/loadgen/plan"
 	"derpd/loadgen/report"
@@ -87,14 +87,8 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 	fs.StringVar(&o.out, "o", "", "`file` to write the report to, as JSON")
 	fs.StringVar(&o.html, "html", "", "`file` to write the report to, as a page")
 	return func(ctx context.Context, c *console, args []string) error {
-		var chosen string // that a plan says already
-		fs.Visit(func(f *flag.Flag) {
-			o.set = o.set || f.Name == "rate"
-			if slices.Contains(ofWorkload, f.Name) {
-				chosen = f.Name
-			}
-		})
-		if o.plan != "" && chosen != "" {
+		o.set = o.given("rate") != ""
+		if chosen := o.given(ofWorkload...); o.plan != "" && chosen != "" {
 			return commands.Misuse("-%s: what is run with -plan is the plan's workload", chosen)
 		}
 		return o.run(ctx, c, args)
@@ -103,7 +97,7 @@ func runFlags(fs *flag.FlagSet) func(context.Context, *console, []string) error 
 
 // ofWorkload are the flags that say what a plan says too.
 var ofWorkload = []string{"workload", "clients", "active", "pairs", "size", "frames", "rate",
-	"arrival", "patience", "stun-port"}
+	"arrival", "burst", "on", "off", "patience", "stun-port"}
 
 // steps are what the flags ask for, checked.
 func (o *runOptions) steps() ([]loadgen.Step, error) {
@@ -153,12 +147,18 @@ func (o *runOptions) run(ctx context.Context, c *console, args []string) error {
 			return err
 		}
 	}
+	if err := o.checkWorkload(&w); err != nil {
+		return err
+	}
 	job, err := o.job(w)
 	if err != nil {
 		return err
 	}
 	if o.kind != "" {
 		o.arrival.Kind = loadgen.ArrivalKind(o.kind)
+		if err := arrival.Check(o.arrival); err != nil {
+			return commands.Misused(err)
+		}
 		for i := range job.Workload.Groups {
 			job.Workload.Groups[i].Arrival = o.arrival
 		}

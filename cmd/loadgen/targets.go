@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 
 // targetFlags say what the relays are and what of them is read.
 type targetFlags struct {
+	flags   *flag.FlagSet // of the command
 	plain   bool
 	host    string
 	allow   string

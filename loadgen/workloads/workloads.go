@@ -8,21 +8,26 @@ import (
 	"derpd/loadgen"
 )
 
-// Params are what may be chosen of a workload. Zero values are the workload's own.
+// Params are what may be chosen of a workload. Zero values are the workload's own. Which of them a
+// workload looks at, it says in Takes.
 type Params struct {
 	Clients int     // logged in, all together
-	Active  float64 // share of the clients that talk, 0 to 1 (chatter)
-	Pairs   int     // senders with a receiver each (bulk, mesh, websocket; bystanders elsewhere)
-	Size    int     // bytes of a data packet (bulk, flood, incast, slow-reader)
-	Frames  int     // frames a write (bulk)
-	Port    int     // UDP port (stun)
+	Active  float64 // share of the clients that talk, 0 to 1
+	Pairs   int     // senders with a receiver each, senders (incast) or sockets (stun)
+	Size    int     // bytes of a data packet
+	Frames  int     // frames a write
+	Port    int     // UDP port of STUN
 }
+
+// Parameters are the names of Params, in the order of its fields.
+var Parameters = []string{"clients", "active", "pairs", "size", "frames", "stun-port"}
 
 // Named is a workload that can be asked for by name.
 type Named struct {
 	Name  string
-	Text  string  // what it is, and where its numbers come from
-	Rate  float64 // packets a second by default; 0: as fast as TCP takes them
+	Text  string   // what it is, and where its numbers come from
+	Rate  float64  // packets a second by default; 0: as fast as TCP takes them
+	Takes []string // the Parameters that it looks at
 	build func(p Params) loadgen.Workload
 	own   Params // defaults
 }
@@ -50,12 +55,13 @@ var mix = []loadgen.Size{
 
 // All lists the workloads in the order in which they are explained.
 var All = []Named{
-	{Name: "idle", own: Params{Clients: 1000},
+	{Name: "idle", own: Params{Clients: 1000}, Takes: []string{"clients"},
 		Text: "Clients that are logged in and silent, as " +
 			"most devices of a tailnet are most of the time: they only get the relay's keepalive, every " +
 			"minute. What it measures is memory.",
 		build: func(p Params) loadgen.Workload { return loadgen.Workload{Idle: p.Clients} }},
 	{Name: "chatter", own: Params{Clients: 1000, Active: 0.1}, Rate: 1000,
+		Takes: []string{"clients", "active"},
 		Text: "Many silent " +
 			"clients and some that talk in pairs, both ways, on for 2 s and off for 8 s on average, as " +
 			"people and cron jobs do. Packets are WireGuard's of 1312, 80 and 208 bytes (a full one at " +
@@ -63,6 +69,7 @@ var All = []Named{
 			"bytes, which magicsock sends every 3 s of a conversation; the mean is 569 bytes.",
 		build: chatter},
 	{Name: "bulk", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1},
+		Takes: []string{"clients", "pairs", "size", "frames"},
 		Text: "Pairs at full speed, " +
 			"or at a rate: one frame in a record and one record in a write, as real clients send. " +
 			"-frames 8 is a sender that gathers.",
@@ -70,26 +77,30 @@ var All = []Named{
 			return loadgen.Workload{Idle: rest(p, 2*p.Pairs), Groups: []loadgen.Group{pairs(p, "pairs")}}
 		}},
 	{Name: "incast", own: Params{Pairs: 20, Size: bulkBytes, Frames: 1},
+		Takes: []string{"clients", "pairs", "size", "frames"},
 		Text: "Many senders at full " +
 			"speed to one receiver, as nightly backups to one server; 10 other pairs at 100 packets a " +
 			"second each show whether anybody else is hurt.", build: incast},
 	{Name: "slow-reader", own: Params{Size: bulkBytes}, Rate: 2000,
+		Takes: []string{"clients", "size", "frames"},
 		Text: "One client that takes 64 " +
 			"KiB a second (a phone in a lift) of what a sender has for it, and one that takes nothing, " +
 			"beside 10 pairs that read. What is sent to slow ones must be dropped there and nowhere else.",
 		build: slowReader},
 	{Name: "flood", own: Params{Size: bulkBytes, Frames: 8},
+		Takes: []string{"clients", "size", "frames"},
 		Text: "One client that sends all it can, " +
 			"in writes of 8 frames, beside 10 pairs at 100 packets a second each.", build: flood},
-	{Name: "churn", own: Params{Clients: 1000}, Rate: bystandRate,
+	{Name: "churn", own: Params{Clients: 1000}, Rate: bystandRate, Takes: []string{"clients"},
 		Text: "A hundredth of the clients " +
 			"leaves every second and others come, as phones do that change networks; 10 pairs talk " +
 			"meanwhile.", build: churn},
-	{Name: "storm", own: Params{Clients: 1000}, Rate: bystandRate,
+	{Name: "storm", own: Params{Clients: 1000}, Rate: bystandRate, Takes: []string{"clients"},
 		Text: "All clients but 10 talking " +
 			"pairs lose their connections at once, a second into the window, and come back as fast as " +
 			"they are let: a relay's neighbour was restarted, or a link came back.", build: storm},
 	{Name: "mesh", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1},
+		Takes: []string{"pairs", "size", "frames"},
 		Text: "Pairs whose ends are on " +
 			"different nodes of a region: name at least two relays that are meshed.",
 		build: func(p Params) loadgen.Workload {
@@ -98,12 +109,14 @@ var All = []Named{
 			return loadgen.Workload{Groups: []loadgen.Group{g}}
 		}},
 	{Name: "websocket", own: Params{Pairs: 10, Size: bulkBytes, Frames: 1},
+		Takes: []string{"pairs", "size", "frames"},
 		Text: "As bulk, in " +
 			"WebSocket messages, as browsers do.",
 		build: func(p Params) loadgen.Workload {
 			return loadgen.Workload{Groups: []loadgen.Group{pairs(p, "pairs")}, WebSocket: true}
 		}},
 	{Name: "stun", own: Params{Pairs: 16, Port: 3478}, Rate: 10000,
+		Takes: []string{"pairs", "stun-port"},
 		Text: "Binding requests over UDP " +
 			"from a number of sockets. A client asks each region every 20 to 26 s, so 100,000 clients " +
 			"are some 5,000 a second. More than 1 % without an answer fail a run.",

@@ -2,6 +2,8 @@ package workloads
 
 import (
 	"math"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,6 +46,32 @@ func TestEveryWorkloadBuilds(t *testing.T) {
 			}
 			if share != 0 && math.Abs(share-1) > 1e-9 {
 				t.Errorf("%s: the shares of a step's rate add up to %v", n.Name, share)
+			}
+		}
+	}
+}
+
+// TestTakes: a workload changes with the parameters that it takes, and with no other.
+func TestTakes(t *testing.T) {
+	chosen := []Params{{Clients: 777}, {Active: 0.37}, {Pairs: 7}, {Size: 999}, {Frames: 3},
+		{Port: 999}}
+	if len(chosen) != len(Parameters) {
+		t.Fatalf("%d parameters are tried, there are %q", len(chosen), Parameters)
+	}
+	for i := range All {
+		n := &All[i]
+		own, err := n.Build(Params{}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, p := range chosen {
+			w, err := n.Build(p, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changes := !reflect.DeepEqual(w, own)
+			if takes := slices.Contains(n.Takes, Parameters[k]); takes != changes {
+				t.Errorf("%s takes %s: %t, and changes with it: %t", n.Name, Parameters[k], takes, changes)
 			}
 		}
 	}
