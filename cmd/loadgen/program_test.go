@@ -264,6 +264,7 @@ func TestMistakes(t *testing.T) {
 		{"run -relay-pid me 127.0.0.1:9", exitMisuse, `-relay-pid "me"`},
 		{"run -clients 50000 -processes 1 127.0.0.1:9", exitMisuse, "at least"},
 		{"run -launch /nowhere/derpd", report.ExitNotMade, "/nowhere/derpd"},
+		{"run -launch /bin/true -relay-cpu 1023", exitMisuse, "-relay-cpu 1023: "},
 		{"run -launch x 127.0.0.1:9", exitMisuse, "there are no addresses"},
 		{"run -quiet -clients 20 127.0.0.1:1", report.ExitNotMade, "refused"},
 		{"run -quiet -workload stun -stun-port 9 -rate 200 -for 200ms -warm 0s -drain 100ms 127.0.0.1:9",

@@ -56,15 +56,15 @@ func (f *targetFlags) targets(ctx context.Context, args []string) (all []loadgen
 	case f.nodes < 1:
 		return nil, nil, commands.Misuse("-nodes %d: at least one relay must run", f.nodes)
 	}
-	f.region, err = launch.Start(ctx, launch.Options{Path: f.launch, Nodes: f.nodes, Plain: f.plain,
-		Args: strings.Fields(f.launchArgs), CPU: f.cpu, STUN: true})
-	if err != nil {
-		return nil, nil, err
-	}
 	// A processor that is the relay's is the relay's alone.
 	undo, err := host.AvoidCPU(f.cpu)
 	if err != nil {
-		f.region.Stop()
+		return nil, nil, commands.Misuse("-relay-cpu %d: %w", f.cpu, err)
+	}
+	f.region, err = launch.Start(ctx, launch.Options{Path: f.launch, Nodes: f.nodes, Plain: f.plain,
+		Args: strings.Fields(f.launchArgs), CPU: f.cpu, STUN: true})
+	if err != nil {
+		undo()
 		return nil, nil, err
 	}
 	return f.region.Targets, func() {

@@ -48,8 +48,9 @@ func AvoidCPU(cpu int) (undo func(), err error) {
 	rest := old
 	rest.Clear(cpu)
 	if !old.IsSet(cpu) || rest.Count() == 0 {
-		return nil, fmt.Errorf("host: processor %d for the relay alone needs it and another "+
-			"one to be usable; this process may use %d: pass -cpu -1", cpu, old.Count())
+		return nil, fmt.Errorf("host: processor %d cannot be the relay's alone: it and another one "+
+			"must be usable, and this process may use %d; name another one, or -1 for any", cpu,
+			old.Count())
 	}
 	if err := bindThreads(&rest); err != nil {
 		return nil, err
