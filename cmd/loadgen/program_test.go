@@ -4,18 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"derpd/cmd/internal/commands"
+	"derpd/loadgen"
 	"derpd/loadgen/report"
+	"derpd/loadgen/scrape"
 )
 
 const exitMisuse = commands.ExitMisuse
@@ -172,9 +174,12 @@ func TestProcesses(t *testing.T) {
 // TestInterrupt: Ctrl-C ends in order, with a partial report that is marked so.
 func TestInterrupt(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "report.json")
-	p := start(t, "run", "-launch", relay(t), "-clients", "50", "-rate", "200", "-for", "10m", "-o", out)
-	awaitClients(t, p)
-	time.AfterFunc(time.Second, func() { _ = p.Process.Signal(os.Interrupt) })
+	p := start(t, "run", "-launch", relay(t), "-clients", "50", "-rate", "200", "-warm", "0s", "-for",
+		"10m", "-o", out)
+	awaitPackets(t, listenAddr(t, child(t, p.Process.Pid)), "node1.relay.invalid")
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
 	p.ends(t, report.ExitPartial)
 	p.says(t, "PARTIAL")
 	if r, err := report.Read(out); err != nil || !r.Partial {
@@ -182,18 +187,43 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// awaitClients waits until the clients of a run, at least 30, are connected: each connection has two
-// ends in the table.
-func awaitClients(t *testing.T, p *program) {
+// awaitPackets waits until a relay has passed packets on, which clients send when all are in.
+func awaitPackets(t *testing.T, addr, host string) {
 	t.Helper()
-	for until := time.Now().Add(20 * time.Second); time.Now().Before(until); {
-		if b, err := os.ReadFile("/proc/" + strconv.Itoa(p.Process.Pid) + "/net/tcp"); err == nil &&
-			strings.Count(string(b), " 01 ") > 50 {
+	target := loadgen.Target{Addr: netip.MustParseAddrPort(addr), Host: host,
+		Varz: "https://" + addr + "/debug/varz"}
+	var err error
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
+		var m scrape.Metrics
+		if m, err = scrape.Read(t.Context(), target); err == nil && m.Sent > 0 {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Fatal("no clients are connected")
+	t.Fatalf("no packets go through %s: %v", addr, err)
+}
+
+// child waits for a process that another has started.
+func child(t *testing.T, of int) (pid int) {
+	t.Helper()
+	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
+		all, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+		for _, path := range all {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				continue // it has ended
+			}
+			// pid (name) state parent …; the name may have spaces.
+			f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+			if len(f) > 1 && f[1] == strconv.Itoa(of) {
+				pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+				return pid
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("process %d has started no other", of)
+	return 0
 }
 
 // TestRelayDies: the run ends early, and says why.
@@ -207,9 +237,12 @@ func TestRelayDies(t *testing.T) {
 	}
 	defer func() { _ = derpd.Process.Kill() }()
 	addr := listenAddr(t, derpd.Process.Pid)
-	p := start(t, "run", "-clients", "40", "-rate", "200", "-for", "4s", "-drain", "1s", addr)
-	awaitClients(t, p)
-	time.AfterFunc(2*time.Second, func() { _ = derpd.Process.Signal(syscall.SIGKILL) })
+	p := start(t, "run", "-clients", "40", "-rate", "200", "-warm", "0s", "-for", "4s", "-drain", "1s",
+		addr)
+	awaitPackets(t, addr, "localhost")
+	if err := derpd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	p.ends(t, report.ExitFailed)
 	p.says(t, "no client is connected any more")
 	_ = derpd.Wait()
