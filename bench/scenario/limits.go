@@ -52,8 +52,8 @@ const (
 	// where other programs hold the relay or the generator up.
 	lonelyRate = 500
 	lonelyGap  = time.Millisecond
-	// askWindow is the traffic before a question to all clients: as short as interference can be
-	// told in, which is counted in ticks of 10 ms.
+	// askWindow is the traffic before a question to all clients: nothing is measured of it, and it is
+	// too short for interference to be told (runner's noiseSpanMin).
 	askWindow = 200 * time.Millisecond
 	// readmitMax is the time a client in which all that were cut should be back: derper takes
 	// 0.9 ms of a processor for each.
