@@ -52,6 +52,27 @@ func TestReportSurvivesAFile(t *testing.T) {
 	}
 }
 
+// TestNotesOfAPeer are told from those of others.
+func TestNotesOfAPeer(t *testing.T) {
+	r := &Report{Notes: []string{Note("derpd-2", "left out: no io_uring"), "a note of nobody"}}
+	if !r.Lacks("derpd-2") || r.Lacks("derpd") || r.Lacks("a") || r.Lacks("") {
+		t.Errorf("%q", r.Notes)
+	}
+}
+
+// TestEarlierReportsAreRead: fields that came later have a meaning where they are absent.
+func TestEarlierReportsAreRead(t *testing.T) {
+	r, err := Decode([]byte(`{"format": 1, "kind": "bench", "peers": [{"name": "p"}], "results": [
+		{"scenario": "knee-tls", "peer": "p", "figures": [
+			{"at": "1-a-write", "measure": "cpu", "load": 80000, "samples": [5], "rounds": [1]}]}]}`))
+	if err != nil || r.Results[0].Figures[0].Found || r.Failed() || r.Lacks("p") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Read("gate.json"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestReadRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.json")
 	if err := Write(path, sample()); err != nil {

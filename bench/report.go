@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"derpd/loadgen/host"
@@ -51,21 +53,24 @@ type Peer struct {
 
 // Result is one peer in one scenario.
 type Result struct {
-	Scenario string   `json:"scenario"`
-	Peer     string   `json:"peer"`
-	Error    string   `json:"error,omitempty"`   // why it has no figures, or not of all rounds
-	Remarks  []string `json:"remarks,omitempty"` // what was odd about figures that it has
-	Figures  []Figure `json:"figures,omitempty"`
-	Rounds   []Round  `json:"rounds,omitempty"`
+	Scenario string `json:"scenario"`
+	Peer     string `json:"peer"`
+	// Error says why it has no figures, or not of all rounds, or what the relay failed to do.
+	Error   string   `json:"error,omitempty"`
+	Remarks []string `json:"remarks,omitempty"` // what was odd about figures that it has
+	Figures []Figure `json:"figures,omitempty"`
+	Rounds  []Round  `json:"rounds,omitempty"`
 }
 
 // Figure is a measure at one load of a scenario: a sample for each round that was used.
 type Figure struct {
-	At      string    `json:"at,omitempty"` // the load; empty: the scenario has one
-	Measure string    `json:"measure"`
-	Load    float64   `json:"load,omitempty"` // packets due a second; 0: full speed or no packets
-	Samples []float64 `json:"samples"`        // in the measure's unit
-	Rounds  []int     `json:"rounds"`         // of the samples
+	At      string  `json:"at,omitempty"` // the load; empty: the scenario has one
+	Measure string  `json:"measure"`
+	Load    float64 `json:"load,omitempty"` // packets due a second; 0: full speed or no packets
+	// Found tells that the load was searched for, as a knee is; reports of before do not say it.
+	Found   bool      `json:"found,omitempty"`
+	Samples []float64 `json:"samples"` // in the measure's unit
+	Rounds  []int     `json:"rounds"`  // of the samples
 	// Limited says why the generator was the limit in one of them.
 	Limited string `json:"limited,omitempty"`
 }
@@ -77,6 +82,16 @@ type Round struct {
 	Steal   float64 `json:"steal"`   // share of the machine that the hypervisor gave to others
 	Other   float64 `json:"other"`   // share that other processes used
 	Used    bool    `json:"used"`
+}
+
+// Note is one of Notes, about a peer.
+func Note(peer, text string) string { return peer + ": " + text }
+
+// Lacks tells whether a note says that something of a peer could not be measured on this machine.
+func (r *Report) Lacks(peer string) bool {
+	return slices.ContainsFunc(r.Notes, func(note string) bool {
+		return strings.HasPrefix(note, Note(peer, ""))
+	})
 }
 
 // Peer returns the peer of a name, nil if there is none.
@@ -125,7 +140,7 @@ func (r *Result) Figure(at, measure string) *Figure {
 	return nil
 }
 
-// Failed tells whether a peer lacks figures.
+// Failed tells whether a peer failed in a scenario.
 func (r *Report) Failed() bool {
 	for i := range r.Results {
 		if r.Results[i].Error != "" {

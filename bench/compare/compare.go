@@ -47,10 +47,27 @@ func ParseMost(s string) (m Most, err error) {
 	return m, nil
 }
 
+// String is what ParseMost reads.
+func (m Most) String() string {
+	return fmt.Sprintf("%s/%s/%s=%v", m.Peer, m.At, m.Measure, m.Value)
+}
+
+// of tells whether it is a limit of a peer's figure.
+func (m Most) of(peer string, f *bench.Figure) bool {
+	return m.Peer == peer && m.At == f.At && m.Measure == f.Measure
+}
+
+// in tells whether a report has such a figure.
+func (m Most) in(r *bench.Report) bool {
+	return slices.ContainsFunc(r.Results, func(res bench.Result) bool {
+		return m.Peer == res.Peer && res.Figure(m.At, m.Measure) != nil
+	})
+}
+
 // exceeds says which limit a figure exceeds; empty: none. had tells whether it has one.
 func (o Options) exceeds(peer string, f *bench.Figure) (why string, had bool) {
 	for _, m := range o.Most {
-		if m.Peer == peer && m.At == f.At && m.Measure == f.Measure {
+		if m.of(peer, f) {
 			had = true
 			if best := slices.Min(f.Samples); best > m.Value {
 				why = fmt.Sprintf("%.3g in the best round, and %v is the most that is allowed", best,
@@ -91,10 +108,16 @@ type Change struct {
 type Result struct {
 	Old, New *bench.Report
 	Changes  []Change
+	Failed   []string // what ended with an error, and did not before
 	Notes    []string // what could not be compared
+
+	elsewhere int // figures at loads that differ, and could have been one
 }
 
-// Worse are the regressions.
+// Regressed tells whether anything got worse or failed.
+func (r *Result) Regressed() bool { return len(r.Failed)+len(r.Worse()) > 0 }
+
+// Worse are the figures that are.
 func (r *Result) Worse() []Change { return r.with(Worse) }
 
 func (r *Result) with(v Verdict) (list []Change) {
@@ -116,9 +139,14 @@ func Reports(old, new *bench.Report, o Options) (*Result, error) {
 		}
 		r.Notes = append(r.Notes, differ...)
 	}
+	if new.Partial {
+		r.Notes = append(r.Notes, "the new run was interrupted: what it had not measured by then counts "+
+			"as failed")
+	}
 	for _, note := range new.Notes {
 		r.Notes = append(r.Notes, "not compared: "+note)
 	}
+	r.failures()
 	for i := range old.Results {
 		was := &old.Results[i]
 		is := new.Result(was.Scenario, was.Peer)
@@ -131,10 +159,74 @@ func Reports(old, new *bench.Report, o Options) (*Result, error) {
 			r.figure(was, is, &was.Figures[k], o)
 		}
 	}
-	if len(r.Changes) == 0 {
+	if r.elsewhere > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%d figures are not compared, for they are of other "+
+			"loads: bench run -like OLD takes the old report's", r.elsewhere))
+	}
+	if err := r.limits(o); err != nil {
+		return nil, err
+	}
+	if len(r.Changes)+len(r.Failed) == 0 {
 		return nil, errors.New("these reports have no figure in common")
 	}
 	return r, nil
+}
+
+// failures are the new report's errors. A peer that had failed before is no regression, but nor is
+// it compared.
+func (r *Result) failures() {
+	for i := range r.New.Results {
+		is := &r.New.Results[i]
+		if is.Error == "" {
+			continue
+		}
+		why := fmt.Sprintf("%s in %s: %s", is.Peer, is.Scenario, firstLine(is.Error))
+		if was := r.Old.Result(is.Scenario, is.Peer); was != nil && was.Error != "" {
+			r.Notes = append(r.Notes, "failed in both: "+why)
+		} else {
+			r.Failed = append(r.Failed, why)
+		}
+	}
+}
+
+// limits holds figures that only the new report has to the most they may be. The error names a
+// limit that holds nothing, which would pass whatever the relays do; unless the new report says
+// why: the machine lacks what measures it, or the peer has failed.
+func (r *Result) limits(o Options) error {
+	for _, m := range o.Most {
+		told := r.New.Lacks(m.Peer) || r.failed(m.Peer)
+		if !m.in(r.New) && !(m.in(r.Old) && told) {
+			return fmt.Errorf("-most %v is of no figure of the new report: name a peer, a load and a "+
+				"measure as bench report shows them", m)
+		}
+	}
+	for i := range r.New.Results {
+		is := &r.New.Results[i]
+		for k := range is.Figures {
+			f := &is.Figures[k]
+			if r.Old.Result(is.Scenario, is.Peer).Figure(f.At, f.Measure) != nil {
+				continue
+			}
+			if above, limited := o.exceeds(is.Peer, f); limited {
+				m, _ := bench.Find(f.Measure)
+				c := Change{Scenario: is.Scenario, Peer: is.Peer, At: f.At, Measure: m,
+					New: f.Summary(), P: 1, Ratio: math.NaN(), AgainstReference: math.NaN(),
+					Verdict: Same}
+				if above != "" {
+					c.Verdict, c.Why = Worse, above
+				}
+				r.Changes = append(r.Changes, c)
+			}
+		}
+	}
+	return nil
+}
+
+// failed tells whether a peer has an error in the new report.
+func (r *Result) failed(peer string) bool {
+	return slices.ContainsFunc(r.New.Results, func(res bench.Result) bool {
+		return res.Peer == peer && res.Error != ""
+	})
 }
 
 // differences say why figures of two reports differ whatever the relays do.
@@ -155,7 +247,7 @@ func differences(old, new *bench.Report, o Options) (list []string) {
 	return list
 }
 
-// figure compares one, and notes the change.
+// figure compares one, and notes the change. A limit holds at whatever load.
 func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 	m, ok := bench.Find(f.Measure)
 	_, limited := o.exceeds(was.Peer, f)
@@ -168,12 +260,16 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 	limit, judged := Thresholds[m.Class]
 	switch {
 	case now == nil && is.Error != "":
-		c.Verdict, c.Why = Worse, "no figure any more: "+strings.SplitN(is.Error, "\n", 2)[0]
+		c.Verdict, c.Why = Worse, "no figure any more: "+firstLine(is.Error)
 	case now == nil:
 		c.Verdict, c.Why = Unequal, "the new report does not have it"
-	case !alike(f.Load, now.Load):
+	case !limited && !alike(f.Load, now.Load) && !foundAlike(f, now):
 		c.Verdict, c.Why = Unequal, fmt.Sprintf("it was measured at %.0f and now at %.0f packets a "+
-			"second: see bench run -like", f.Load, now.Load)
+			"second", f.Load, now.Load)
+		if !f.Found && !now.Found {
+			c.Why += ": see bench run -like"
+			r.elsewhere++
+		}
 		c.New = now.Summary()
 	default:
 		c.New = now.Summary()
@@ -195,9 +291,22 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 	r.Changes = append(r.Changes, c)
 }
 
-// alike tells whether two loads are one. Where the load is what was found, it follows from the knee
-// and is a figure itself.
-func alike(a, b float64) bool { return a == b || a > 0 && b > 0 && math.Abs(a/b-1) < 0.25 }
+// alike tells whether two loads are one. A latency means nothing beside that of another load, and
+// the steps of rounded knees are 18 to 25 % (bench/runner), so that near is not enough.
+func alike(a, b float64) bool { return math.Abs(a-b) <= loadRounding*max(a, b) }
+
+// foundAlike tells whether two figures were measured at loads that were searched for and are near
+// each other, either way round. Reports of before Figure.Found do not say that theirs were.
+func foundAlike(a, b *bench.Figure) bool {
+	least, most := min(a.Load, b.Load), max(a.Load, b.Load)
+	return (a.Found || b.Found) && least > 0 && most < foundApart*least
+}
+
+// firstLine leaves out what a relay logged.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
 
 // usesReference tells whether figures of a class move with the machine.
 func usesReference(c bench.Class) bool { return c != bench.Counted && c != bench.Memory }

@@ -249,6 +249,92 @@ func TestMissingFigures(t *testing.T) {
 	}
 }
 
+// TestFailures: a relay that fails what it did not fail before is a regression, also where earlier
+// rounds have left figures, or where nothing has any.
+func TestFailures(t *testing.T) {
+	cpu := []bench.Figure{figure1("a", bench.CPU, five(10, .05)...)}
+	const why = "round 2: 7 clients were not back\nit last logged: nothing"
+	for _, tc := range []struct {
+		name         string
+		old, new     string // errors
+		figures      []bench.Figure
+		failed, note string
+	}{
+		{"neither", "", "", cpu, "", ""},
+		{"with figures", "", why, cpu, "derpd in s: round 2: 7 clients were not back", ""},
+		{"without figures", "", why, nil, "derpd in s: round 2: 7 clients were not back", ""},
+		{"only before", why, "", cpu, "", ""},
+		{"both", "round 1: interrupted", why, cpu, "",
+			"failed in both: derpd in s: round 2: 7 clients were not back"},
+	} {
+		old, now := reportOf(tc.figures, nil), reportOf(tc.figures, nil)
+		old.Results[0].Error, now.Results[0].Error = tc.old, tc.new
+		r, err := Reports(old, now, Options{})
+		if err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		if got := strings.Join(r.Failed, "|"); got != tc.failed || r.Regressed() != (tc.failed != "") ||
+			strings.Join(r.Notes, "|") != tc.note {
+			t.Errorf("%s: failed %q, notes %q", tc.name, r.Failed, r.Notes)
+		}
+	}
+	now := reportOf(cpu, nil)
+	now.Results = append(now.Results, bench.Result{Scenario: "s2", Peer: "derpd", Error: "interrupted"})
+	now.Partial = true
+	r, err := Reports(reportOf(cpu, nil), now, Options{})
+	if err != nil || !r.Regressed() || len(r.Notes) != 1 ||
+		!strings.Contains(r.Notes[0], "the new run was interrupted") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	var b bytes.Buffer
+	if err := r.Markdown(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"REGRESSION: 1 failed, 1 figures unchanged",
+		"- failed: derpd in s2: interrupted\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, &b)
+		}
+	}
+}
+
+// TestLoads compares only what was measured at one load, and near ones where they were searched for.
+func TestLoads(t *testing.T) {
+	for _, tc := range []struct {
+		old, new           float64
+		oldFound, newFound bool
+		want               Verdict
+		hint               bool
+	}{
+		{20_000, 20_000, false, false, Worse, false},
+		{.2 * 68_000, 68_000 / 5., false, false, Worse, false},
+		{12_000, 15_000, false, false, Unequal, true}, // neighbours among rounded knees
+		{15_000, 12_000, false, false, Unequal, true},
+		{82_000, 100_000, false, false, Unequal, true},
+		{0, 12_000, false, false, Unequal, true},
+		{80_000, 95_000, true, true, Worse, false}, // two steps of a search
+		{95_000, 80_000, true, true, Worse, false},
+		{80_000, 95_000, false, true, Worse, false}, // a report of before
+		{80_000, 104_000, true, true, Unequal, false},
+		{104_000, 80_000, true, true, Unequal, false},
+		{0, 80_000, true, true, Unequal, false},
+	} {
+		old, now := figure1("a", bench.CPU, five(10, .05)...), figure1("a", bench.CPU, five(20, .05)...)
+		old.Load, old.Found, now.Load, now.Found = tc.old, tc.oldFound, tc.new, tc.newFound
+		r, err := Reports(reportOf([]bench.Figure{old}, nil), reportOf([]bench.Figure{now}, nil), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := r.Changes[0]
+		if c.Verdict != tc.want || strings.Contains(c.Why, "bench run -like") != tc.hint {
+			t.Errorf("%v and now %v: %s, want %s (%s)", tc.old, tc.new, c.Verdict, tc.want, c.Why)
+		}
+		if told := strings.Contains(strings.Join(r.Notes, ""), "-like OLD"); told != tc.hint {
+			t.Errorf("%v and now %v: notes %q", tc.old, tc.new, r.Notes)
+		}
+	}
+}
+
 func TestMarkdown(t *testing.T) {
 	old := reportOf([]bench.Figure{figure1("20k", bench.CPU, five(10, .05)...),
 		figure1("60k", bench.CPU, five(7, .05)...), figure1("20k", bench.CPUUser, five(7, .05)...)}, nil)
@@ -304,6 +390,63 @@ func TestMost(t *testing.T) {
 		if m, err := ParseMost(s); err == nil {
 			t.Errorf("%q is %+v", s, m)
 		}
+	}
+}
+
+// TestLimitsHoldSomething: one that no figure of the new report has would never be exceeded.
+func TestLimitsHoldSomething(t *testing.T) {
+	allocs := []bench.Figure{figure1("a", bench.Allocs, five(0, 0)...)}
+	both := append(slices.Clone(allocs), figure1("bulk", bench.Batched, five(.1, 0)...))
+	died := "round 1: it ended"
+	for _, tc := range []struct {
+		name, most string
+		old, new   []bench.Figure
+		note, died string // of the new report
+		want       string // of the error; "": none
+		verdict    Verdict
+	}{
+		{"there", "derpd/bulk/batched-syscalls=0.2", both, both, "", "", "", Same},
+		{"misspelt load", "derpd/bluk/batched-syscalls=0.2", both, both, "", "",
+			"-most derpd/bluk/batched-syscalls=0.2 is of no figure of the new report: name a peer", ""},
+		{"misspelt peer", "depd/bulk/batched-syscalls=0.2", both, both, "", "", "-most depd/", ""},
+		{"missing", "derpd/bulk/batched-syscalls=0.2", both, allocs, "", "", "-most derpd/bulk/", ""},
+		{"not for this machine", "derpd/bulk/batched-syscalls=0.2", both, allocs,
+			"derpd: system calls: not root", "", "", Unequal},
+		{"not for another peer", "derpd/bulk/batched-syscalls=0.2", both, allocs,
+			"derpd-2: system calls: not root", "", "-most derpd/bulk/", ""},
+		{"misspelt, and not for this machine", "derpd/bluk/batched-syscalls=0.2", both, allocs,
+			"derpd: system calls: not root", "", "-most derpd/bluk/", ""},
+		{"failed", "derpd/bulk/batched-syscalls=0.2", both, allocs, "", died, "", Worse},
+		{"new and below", "derpd/bulk/batched-syscalls=0.2", allocs, both, "", "", "", Same},
+		{"new and above", "derpd/bulk/batched-syscalls=0.05", allocs, both, "", "", "", Worse},
+	} {
+		m, err := ParseMost(tc.most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := reportOf(tc.new, nil)
+		now.Results[0].Error = tc.died
+		if tc.note != "" {
+			now.Notes = []string{tc.note}
+		}
+		r, err := Reports(reportOf(tc.old, nil), now, Options{Counted: true, Most: []Most{m}})
+		switch {
+		case tc.want != "":
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s: the error is %v, want %q", tc.name, err, tc.want)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", tc.name, err)
+		case r.Changes[len(r.Changes)-1].Verdict != tc.verdict:
+			t.Errorf("%s: %+v, want %s", tc.name, r.Changes, tc.verdict)
+		}
+	}
+	// Whatever the load was before.
+	now := reportOf([]bench.Figure{figure1("bulk", bench.Batched, five(.3, 0)...)}, nil)
+	now.Results[0].Figures[0].Load = 60_000
+	r, err := Reports(reportOf(both, nil), now, Options{Most: []Most{{"derpd", "bulk", bench.Batched, .2}}})
+	if err != nil || len(r.Worse()) != 1 {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 

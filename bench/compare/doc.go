@@ -13,4 +13,8 @@
 // speed is measured and both reports have the same build of the reference peer, the ratios to it
 // moved as far, the same way: if both moved, the machine did. That build's own figures are shown
 // and not judged: they are what the others are measured by.
+//
+// A relay that fails has no figures that could be worse. So an error of the new report that the old
+// one had not is a regression too, whatever figures there are beside it. What the machine cannot
+// measure is a note of the report and none.
 package compare

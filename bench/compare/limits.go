@@ -33,6 +33,11 @@ var Thresholds = map[bench.Class]Threshold{
 }
 
 const (
+	// foundApart is how many times as much one of two loads may be that were searched for, for what
+	// was measured there to be compared: two steps of 9 %, in which knees are found.
+	foundApart = 1.25
+	// loadRounding is how far apart loads are by which no more than arithmetic differs.
+	loadRounding = 1e-9
 	// fewPower and onePower are how many times over a figure must move relatively if it has fewer
 	// than samplesMin samples, or one: of so few, chance alone often puts one above the other.
 	fewPower = 1.5

@@ -21,10 +21,13 @@ func (r *Result) Markdown(w io.Writer) error {
 	same, other := r.with(Same), append(r.with(Shown), r.with(Unequal)...)
 	fmt.Fprintf(b, "### bench: %s\n\n", r.Verdict())
 	fmt.Fprintf(b, "%s → %s, on %s\n\n", build(r.Old), build(r.New), escape(r.New.Machine.Fingerprint))
+	for _, why := range r.Failed {
+		fmt.Fprintf(b, "- failed: %s\n", escape(why))
+	}
 	for _, note := range r.Notes {
 		fmt.Fprintf(b, "- %s\n", escape(note))
 	}
-	if len(r.Notes) > 0 {
+	if len(r.Failed)+len(r.Notes) > 0 {
 		fmt.Fprintln(b)
 	}
 	table(b, worse)
@@ -50,7 +53,13 @@ func (r *Result) Verdict() string {
 		text = fmt.Sprintf("%d better, %s", better, text)
 	}
 	if worse > 0 {
-		text = fmt.Sprintf("REGRESSION: %d worse, %s", worse, text)
+		text = fmt.Sprintf("%d worse, %s", worse, text)
+	}
+	if len(r.Failed) > 0 {
+		text = fmt.Sprintf("%d failed, %s", len(r.Failed), text)
+	}
+	if r.Regressed() {
+		text = "REGRESSION: " + text
 	}
 	return text
 }

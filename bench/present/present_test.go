@@ -49,11 +49,33 @@ func TestText(t *testing.T) {
 	for _, want := range []string{"20k  cpu      5 µs ±10%   0.5×  10 µs ±10%", "2 ms ±0%*     2×",
 		"60k  cpu           2.5 µs", "floor: round 1: it ended ¶ [status 2]", "82,000 packets",
 		"* derpd: the generator was the limit: its loops worked", "not available",
-		"Some rows lack figures: floor in bulk-tls.", "10 pairs, packets of 1400 bytes",
+		"Some rows failed or lack figures: floor in bulk-tls.", "10 pairs, packets of 1400 bytes",
 		"plain TCP in every scenario"} {
 		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "),
 			strings.Join(strings.Fields(want), " ")) {
 			t.Errorf("no %q in\n%s", want, &b)
+		}
+	}
+}
+
+// TestVerdicts: a row may have no figures though nothing failed, and a peer may have no row.
+func TestVerdicts(t *testing.T) {
+	for want, change := range map[string]func(r *bench.Report){
+		"Every peer has figures of every scenario that it is in.": func(r *bench.Report) {
+			r.Results = r.Results[:2]
+		},
+		"Nothing failed. Some rows have no figures: floor in bulk-tls.": func(r *bench.Report) {
+			r.Results[2].Error = ""
+		},
+		"Nothing was measured.": func(r *bench.Report) { r.Results = nil },
+		"Interrupted: what is here was measured, and the rest was not.": func(r *bench.Report) {
+			r.Partial = true
+		},
+	} {
+		r := sample()
+		change(r)
+		if got := newPage(r).Verdict; got != want {
+			t.Errorf("the verdict is %q, want %q", got, want)
 		}
 	}
 }

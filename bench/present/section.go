@@ -24,24 +24,32 @@ func HTML(w io.Writer, r *bench.Report) error { return newPage(r).HTML(w) }
 
 func newPage(r *bench.Report) *report.Page {
 	p := &report.Page{Title: "Relays side by side", Class: "ok",
-		Verdict: "Every peer has figures of every scenario.", Sections: sections(r)}
-	switch failed := failures(r); {
+		Verdict: "Every peer has figures of every scenario that it is in.", Sections: sections(r)}
+	failed := rowsThat(r, func(res *bench.Result) bool { return res.Error != "" })
+	// Such as a relay that may not hold as many clients on this machine.
+	empty := rowsThat(r, func(res *bench.Result) bool { return len(res.Figures) == 0 })
+	switch {
 	case r.Partial:
 		p.Class, p.Verdict = "partial", "Interrupted: what is here was measured, and the rest was not."
-	case len(failed) > 0:
-		p.Class, p.Verdict = "failed", "Some rows lack figures: "+strings.Join(failed, ", ")+"."
+	case failed != "":
+		p.Class, p.Verdict = "failed", "Some rows failed or lack figures: "+failed+"."
+	case len(r.Results) == 0:
+		p.Verdict = "Nothing was measured."
+	case empty != "":
+		p.Verdict = "Nothing failed. Some rows have no figures: " + empty + "."
 	}
 	return p
 }
 
-// failures names the rows that lack figures.
-func failures(r *bench.Report) (list []string) {
+// rowsThat names the results that are so.
+func rowsThat(r *bench.Report, so func(*bench.Result) bool) string {
+	var list []string
 	for i := range r.Results {
-		if r.Results[i].Error != "" {
+		if so(&r.Results[i]) {
 			list = append(list, r.Results[i].Peer+" in "+r.Results[i].Scenario)
 		}
 	}
-	return list
+	return strings.Join(list, ", ")
 }
 
 func sections(r *bench.Report) []report.Section {

@@ -170,6 +170,8 @@ func (f *fakeFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResult
 	case b.failing("mute"):
 		r.Books.Delivered -= 5
 		r.Books.DroppedKnown = false
+	case b.failing("swallows"):
+		r.Books.Dropped, r.Books.Delivered = map[string]uint64{"queue": n}, 0
 	case b.failing("silent"):
 		r.Answered = 8
 	}

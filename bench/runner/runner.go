@@ -141,8 +141,7 @@ func (r *Runner) turn(ctx context.Context, s *Scenario, p bench.Peer, knee float
 			if ctx.Err() != nil {
 				err = errors.New("interrupted")
 			}
-			res.Error = fmt.Sprintf("round %d: %v", round, err)
-			r.Say("%s: %s: %v", s.Name, p.Name, err)
+			r.fail(res, round, err)
 			return
 		}
 		n := session.noise
@@ -151,6 +150,9 @@ func (r *Runner) turn(ctx context.Context, s *Scenario, p bench.Peer, knee float
 			Other: n.Other, Used: used})
 		if used {
 			keep(res, session.figures, round)
+			if session.failed != nil {
+				r.fail(res, round, session.failed)
+			}
 			return
 		}
 		r.Say("%s: %s was disturbed: others used %s of the machine, the hypervisor took %s", s.Name,
@@ -160,6 +162,12 @@ func (r *Runner) turn(ctx context.Context, s *Scenario, p bench.Peer, knee float
 		}
 		r.repeats--
 	}
+}
+
+// fail ends the turns of a peer in a scenario.
+func (r *Runner) fail(res *bench.Result, round int, err error) {
+	res.Error = fmt.Sprintf("round %d: %v", round, err)
+	r.Say("%s: %s: %v", res.Scenario, res.Peer, err)
 }
 
 // play is one attempt of a turn.
@@ -175,6 +183,9 @@ func (r *Runner) play(ctx context.Context, s *Scenario, p bench.Peer, knee float
 	if err := s.Play(ctx, session); err != nil {
 		return session, relay.Explain(err)
 	}
+	if session.failed != nil {
+		session.failed = relay.Explain(session.failed)
+	}
 	return session, nil
 }
 
@@ -183,7 +194,8 @@ func keep(res *bench.Result, figures []bench.Figure, round int) {
 	for _, f := range figures {
 		into := res.Figure(f.At, f.Measure)
 		if into == nil {
-			res.Figures = append(res.Figures, bench.Figure{At: f.At, Measure: f.Measure, Load: f.Load})
+			res.Figures = append(res.Figures, bench.Figure{At: f.At, Measure: f.Measure, Load: f.Load,
+				Found: f.Found})
 			into = &res.Figures[len(res.Figures)-1]
 		}
 		into.Samples = append(into.Samples, f.Samples...)
@@ -229,7 +241,7 @@ func remark(list, more []string) []string {
 
 func (r *Runner) note(peer string, missing []string) {
 	for _, text := range missing {
-		text = peer + ": " + text
+		text = bench.Note(peer, text)
 		if !slices.Contains(r.notes, text) {
 			r.notes = append(r.notes, text)
 		}

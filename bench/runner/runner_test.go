@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -156,6 +157,56 @@ func TestLossIsRemarked(t *testing.T) {
 	}
 }
 
+// TestRelayThatDoesNotDoWhatIsAsked: it has failed in that round, whose figures stand.
+func TestRelayThatDoesNotDoWhatIsAsked(t *testing.T) {
+	rounds := 0
+	measured := perPacket("x", 3)
+	s := measured
+	s.Play = func(ctx context.Context, s *Session) error {
+		if rounds++; rounds == 2 {
+			s.Fail("%d clients were not back", 7)
+			s.Fail("others starved")
+		}
+		return measured.Play(ctx, s)
+	}
+	b := newBed()
+	var into bench.Report
+	b.runner("a").Run(t.Context(), []Scenario{s}, &into)
+	res := into.Result("x", "a")
+	const want = "round 2: 7 clients were not back\nothers starved\nit last logged: mode a"
+	if res.Error != want || !into.Failed() || rounds != 2 {
+		t.Errorf("after %d rounds the error is %q, want %q", rounds, res.Error, want)
+	}
+	if f := res.Figure("1k", bench.CPU); !slices.Equal(f.Rounds, []int{1, 2}) {
+		t.Errorf("%+v", f)
+	}
+
+	// Others may be why it failed.
+	rounds, b = 0, newBed()
+	b.noise = []float64{0, .5}
+	b.runner("a").Run(t.Context(), []Scenario{s}, &into)
+	if res = into.Result("x", "a"); res.Error != "" || rounds != 4 || res.Rounds[1].Used {
+		t.Errorf("disturbed: after %d rounds %+v", rounds, res)
+	}
+}
+
+// TestFoundLoads keeps apart what was searched for from what was asked for.
+func TestFoundLoads(t *testing.T) {
+	s := Scenario{Name: "x", Rounds: 2, Play: func(_ context.Context, s *Session) error {
+		s.AddFound("a", bench.CPU, 5, 81_000, nil)
+		s.AddFound("a", bench.CPUUser, math.NaN(), 81_000, nil)
+		s.Add("b", bench.CPU, 5, 60_000, nil)
+		return nil
+	}}
+	var into bench.Report
+	newBed().runner("p").Run(t.Context(), []Scenario{s}, &into)
+	res := into.Result("x", "p")
+	if a, b := res.Figure("a", bench.CPU), res.Figure("b", bench.CPU); !a.Found || a.Load != 81_000 ||
+		len(a.Samples) != 2 || b.Found || res.Figure("a", bench.CPUUser) != nil {
+		t.Errorf("%+v", res.Figures)
+	}
+}
+
 func TestKneeIsTheReferences(t *testing.T) {
 	var loads []float64
 	needs := Scenario{Name: "z", Rounds: 1, Knee: true,
@@ -228,6 +279,24 @@ func TestCounts(t *testing.T) {
 	if len(into.Notes) != 3 || !strings.Contains(into.Notes[0], "uncounted: user and system time: not") ||
 		!strings.Contains(into.Notes[1], "uncounted: system calls: not available") {
 		t.Errorf("notes %q", into.Notes)
+	}
+}
+
+// TestNothingToCount has a relay that delivers nothing, of which no figure a packet would tell.
+func TestNothingToCount(t *testing.T) {
+	count := Scenario{Name: "c", Rounds: 1, Play: func(ctx context.Context, s *Session) error {
+		_, err := s.Ramp(ctx, loadgen.Workload{Idle: 10})
+		if err == nil {
+			_, err = s.Count(ctx, loadgen.Step{Rate: 1000, Window: time.Second}, 10)
+		}
+		return err
+	}}
+	b := newBed()
+	b.fails = "swallows"
+	var into bench.Report
+	b.runner("swallows").Run(t.Context(), []Scenario{count}, &into)
+	if got := into.Results[0].Error; !strings.Contains(got, "it delivered nothing for 1s") {
+		t.Errorf("the error is %q", got)
 	}
 }
 

@@ -33,6 +33,7 @@ type Session struct {
 
 	figures []bench.Figure
 	remarks []string
+	failed  error    // to do what the scenario asks of the relay
 	missing []string // what this machine or this peer does not offer
 	noise   host.Interference
 }
@@ -46,12 +47,22 @@ type edge struct {
 }
 
 // Add records a figure of this turn. load is packets due a second, 0 where that means nothing. The
-// step, if any, says whether the generator was the limit.
+// step, if any, says whether the generator was the limit. NaN and infinite values are left out:
+// this machine cannot tell them, or another figure or an error says that nothing was delivered.
 func (s *Session) Add(at, measure string, value, load float64, m *Measured) {
+	s.add(bench.Figure{At: at, Measure: measure, Load: load}, value, m)
+}
+
+// AddFound is Add at a load that was searched for: two runs of one build find others.
+func (s *Session) AddFound(at, measure string, value, load float64, m *Measured) {
+	s.add(bench.Figure{At: at, Measure: measure, Load: load, Found: true}, value, m)
+}
+
+func (s *Session) add(f bench.Figure, value float64, m *Measured) {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
-		return // nothing was delivered: the remarks say so
+		return
 	}
-	f := bench.Figure{At: at, Measure: measure, Load: load, Samples: []float64{value}}
+	f.Samples = []float64{value}
 	if m != nil {
 		f.Limited = m.Slack.Limited
 	}
@@ -61,6 +72,12 @@ func (s *Session) Add(at, measure string, value, load float64, m *Measured) {
 // Remark notes what is odd about the figures.
 func (s *Session) Remark(format string, args ...any) {
 	s.remarks = append(s.remarks, fmt.Sprintf(format, args...))
+}
+
+// Fail notes what the scenario asked of the relay and the relay did not do. The figures of this
+// turn stand and the peer has failed, unless others disturbed the turn, which does not count then.
+func (s *Session) Fail(format string, args ...any) {
+	s.failed = errors.Join(s.failed, fmt.Errorf(format, args...))
 }
 
 // Missing notes what cannot be measured here. It returns other errors than those of a machine that
@@ -249,6 +266,10 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step, enough int) (Cou
 			return unknown, context.Cause(ctx)
 		}
 		packets += float64(r.Books.Delivered)
+	}
+	if packets == 0 {
+		return unknown, fmt.Errorf("it delivered nothing for %v, so that what a packet takes cannot be "+
+			"counted", step.Window)
 	}
 	callsAfter, err := readAll(counters)
 	if err != nil {

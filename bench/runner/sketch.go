@@ -105,6 +105,18 @@ func (f *sketchFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResu
 	f.atEdge(0)
 	f.atEdge(1)
 	r := &loadgen.StepResult{Step: s, Window: s.Window}
+	if f.job.Workload.Cut != nil {
+		r.Readmit = s.Window
+	}
+	if s.Ask {
+		r.Asked = f.job.Workload.Clients()
+		r.Answered = r.Asked
+	}
+	latency := loadgen.NewHist()
+	latency.Record(time.Millisecond)
+	if f.job.Workload.STUN != nil {
+		r.STUN = &loadgen.STUNResult{Sent: 1, Answered: 1, Latency: latency}
+	}
 	limit := sketchRate * f.b.share
 	for i := range f.job.Workload.Groups {
 		g := &f.job.Workload.Groups[i]
@@ -115,7 +127,7 @@ func (f *sketchFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResu
 		count := func(v float64) uint64 { return uint64(v * s.Window.Seconds()) }
 		got := count(math.Min(due, limit))
 		r.Groups = append(r.Groups, loadgen.GroupResult{Name: g.Name, Due: count(due), Sent: got,
-			Delivered: got, Latency: loadgen.NewHist()})
+			Delivered: got, Latency: latency})
 		r.Books.Delivered += got
 	}
 	r.Books.Sent, r.Books.Due, r.Books.DroppedKnown = r.Books.Delivered, r.Books.Delivered, true

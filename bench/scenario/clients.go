@@ -27,7 +27,7 @@ func idle(z size) runner.Scenario {
 			if _, err := settleIn(ctx, s, w, z.settle); err != nil {
 				return err
 			}
-			return askAll(ctx, s, 0)
+			return askAll(ctx, s, 0, z.clients)
 		}}
 }
 
@@ -53,7 +53,7 @@ func crowded(z size, name string, clients int, active float64) runner.Scenario {
 				return err
 			}
 			// Twice the window: a tenth of the talkers talks at a time.
-			m, err := s.Step(ctx, step(chatterRate, 2*z.window))
+			m, err := deliver(ctx, s, step(chatterRate, 2*z.window))
 			if err != nil {
 				return err
 			}
@@ -65,7 +65,7 @@ func crowded(z size, name string, clients int, active float64) runner.Scenario {
 			s.Add("", bench.ActiveMemory, (user-before.user)/n, 0, m)
 			s.Add("", bench.ActiveKernel, (kernel-before.kernel)/n, 0, m)
 			addStep(s, "many", chatterRate, m)
-			if err := askAll(ctx, s, chatterRate); err != nil {
+			if err := askAll(ctx, s, chatterRate, clients); err != nil {
 				return err
 			}
 			few := build("chatter", workloads.Params{Clients: fewClients}, chatterRate)
@@ -92,7 +92,7 @@ func amongFew(ctx context.Context, s *runner.Session, at string, w loadgen.Workl
 	if _, err := s.Ramp(ctx, w); err != nil {
 		return nil, err
 	}
-	m, err := s.Step(ctx, step(chatterRate, 2*z.window))
+	m, err := deliver(ctx, s, step(chatterRate, 2*z.window))
 	if err != nil {
 		return nil, err
 	}
@@ -142,9 +142,16 @@ func settleIn(ctx context.Context, s *runner.Session, w loadgen.Workload, settle
 
 // askAll lets every client prove by a ping that it is still served. A step needs traffic if its
 // workload has any.
-func askAll(ctx context.Context, s *runner.Session, rate float64) error {
-	_, err := s.Step(ctx, loadgen.Step{Rate: rate, Window: askWindow, Drain: drain, Ask: true})
-	return err
+func askAll(ctx context.Context, s *runner.Session, rate float64, clients int) error {
+	m, err := s.Step(ctx, loadgen.Step{Rate: rate, Window: askWindow, Drain: drain, Ask: true})
+	if err != nil {
+		return err
+	}
+	if gone := clients - m.Answered; gone > 0 {
+		s.Fail("%d of %d clients were not served any more: their connections had ended, or a ping had "+
+			"no answer", gone, clients)
+	}
+	return nil
 }
 
 // storm is a cut of most clients: how long until they are back, and are others hurt?
@@ -182,7 +189,7 @@ func stormOf(z size, name string, clients int) runner.Scenario {
 			}
 			addOthers(s, "storm", m)
 			if m.Readmit <= 0 {
-				s.Remark("not all of %d clients were back within %v", clients, window-w.Cut.After)
+				s.Fail("not all of %d clients were back within %v", clients, window-w.Cut.After)
 				return nil
 			}
 			s.Add("", bench.Readmit, m.Readmit.Seconds(), 0, m)
@@ -209,7 +216,7 @@ func stun(z size) runner.Scenario {
 					return err
 				}
 				if m.STUN == nil || m.STUN.Answered == 0 {
-					s.Remark("it does not answer STUN")
+					s.Fail("it answered none of the STUN requests of %v", z.window)
 					return nil
 				}
 				addAnswers(s, load.at, load.rate, m)

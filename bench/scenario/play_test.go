@@ -24,7 +24,8 @@ type model struct {
 	collapses   bool
 	cannotHold  bool // to a share of a processor
 	withoutSTUN bool
-	files       int // that it may open
+	fails       string // how: see TestRelaysThatFail
+	files       int    // that it may open
 	steps       []loadgen.Step
 	workloads   []loadgen.Workload
 	waited      time.Duration
@@ -115,18 +116,33 @@ func (f *modelFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResul
 	}
 	got := math.Min(due, limit)
 	sent := got
+	if m.fails == "swallows" || m.fails == "swallows many" && m.clients > fewClients {
+		sent, got = due, 0
+	}
 	if m.collapses && due > limit {
 		sent, got = due, limit/5
 	}
 	seconds := s.Window.Seconds()
 	count := func(v float64) uint64 { return uint64(v*seconds + .5) }
 	r := &loadgen.StepResult{Step: s, Window: s.Window, Readmit: 3 * time.Second}
+	r.Asked, r.Answered = m.clients, m.clients
+	switch m.fails {
+	case "shuts out":
+		r.Readmit = 0
+	case "forgets":
+		r.Asked, r.Answered = m.clients-2, m.clients-3
+	}
 	h := loadgen.NewHist()
-	h.Record(time.Duration(len(m.workloads)) * time.Millisecond)
+	if got > 0 {
+		h.Record(time.Duration(len(m.workloads)) * time.Millisecond)
+	}
 	for i := range f.w.Groups {
 		g := loadgen.GroupResult{Name: f.w.Groups[i].Name, Latency: h}
 		if i == 0 {
 			g.Due, g.Sent, g.Delivered = count(due), count(sent), count(got)
+		}
+		if g.Name == bystanders && m.fails == "starves" && len(m.workloads) > 1 {
+			g.Latency = loadgen.NewHist()
 		}
 		r.Groups = append(r.Groups, g)
 		m.cpu += time.Duration(g.Delivered) * 10 * time.Microsecond
@@ -152,8 +168,17 @@ func (f *modelFleet) Close() error {
 	return nil
 }
 
-// play runs one scenario for one round.
+// play runs one scenario for one round, in which nothing fails.
 func play(t *testing.T, m *model, scale, name string) *bench.Result {
+	t.Helper()
+	res := try(t, m, scale, name)
+	if res.Error != "" {
+		t.Fatalf("%s: %+v", name, res)
+	}
+	return res
+}
+
+func try(t *testing.T, m *model, scale, name string) *bench.Result {
 	t.Helper()
 	s, err := Find(scale)
 	if err == nil {
@@ -167,9 +192,6 @@ func play(t *testing.T, m *model, scale, name string) *bench.Result {
 		Say: func(string, ...any) {}}
 	var into bench.Report
 	r.Run(t.Context(), s.Scenarios, &into)
-	if into.Failed() {
-		t.Fatalf("%s: %+v", name, into.Results)
-	}
 	return &into.Results[0]
 }
 
@@ -269,11 +291,58 @@ func TestLoads(t *testing.T) {
 			t.Errorf("%s with 20,000 files: %+v", name, res)
 		}
 	}
-	m = &model{withoutSTUN: true}
-	if res := play(t, m, "full", "stun"); len(res.Remarks) != 1 || len(res.Figures) > 0 {
-		t.Errorf("%+v", res)
-	}
+	m = &model{}
+	play(t, m, "full", "stun")
 	if m.workloads[0].STUN.Port != 3478 {
 		t.Errorf("port %d", m.workloads[0].STUN.Port)
+	}
+}
+
+// TestRelaysThatFail has relays that do not do what a scenario asks, of which no figure tells.
+func TestRelaysThatFail(t *testing.T) {
+	const nothing = "it delivered nothing"
+	for _, tc := range []struct {
+		scale, name string
+		m           model
+		want        string
+		figures     bool // of the same round stand
+	}{
+		{"full", "bulk-tls", model{fails: "swallows"}, nothing, false},
+		{"full", "latency-tls", model{fails: "swallows"}, nothing + " of 27200 packets", false},
+		{"quick", "chatter-tls", model{fails: "swallows"}, nothing, false},
+		{"full", "knee-tls", model{fails: "swallows"}, "it delivers nothing", false},
+		{"gate", "counts-plain", model{fails: "swallows"}, "cannot be counted", false},
+		{"full", "many-tls", model{fails: "swallows"}, nothing, false},
+		{"full", "many-tls", model{fails: "swallows many"}, nothing, false},
+		{"quick", "idle-tls", model{fails: "forgets"}, "3 of 1000 clients were not served", true},
+		{"full", "many-tls", model{fails: "forgets"}, "3 of 15000 clients were not served", true},
+		{"full", "crowd-tls", model{fails: "starves"},
+			"choked: the pairs that are not the trouble got none of", true},
+		{"full", "storm-tls", model{fails: "starves"},
+			"storm: the pairs that are not the trouble got none of", true},
+		{"full", "storm-tls", model{fails: "shuts out"},
+			"not all of 10000 clients were back within 15", true},
+		{"full", "stun", model{withoutSTUN: true}, "it answered none of the STUN requests", false},
+	} {
+		res := try(t, &tc.m, tc.scale, tc.name)
+		if !strings.Contains(res.Error, tc.want) || len(res.Figures) > 0 != tc.figures {
+			t.Errorf("%s of a relay that %s%v: the error is %q, want %q; %d figures", tc.name, tc.m.fails,
+				tc.m.withoutSTUN, res.Error, tc.want, len(res.Figures))
+		}
+	}
+}
+
+// TestEstimate: what nothing runs on does all that scenarios ask, or they would end early.
+func TestEstimate(t *testing.T) {
+	for _, scale := range Scales() {
+		r := runner.Runner{Bed: &runner.Sketch{}, Peers: []bench.Peer{{Name: "p", NoFiles: true}},
+			Knee: 68_000, NoiseMax: 1, Say: func(string, ...any) {}}
+		var into bench.Report
+		r.Run(t.Context(), scale.Scenarios, &into)
+		for i := range into.Results {
+			if res := &into.Results[i]; res.Error != "" || len(res.Figures) == 0 {
+				t.Errorf("%s: %+v", scale.Name, res)
+			}
+		}
 	}
 }

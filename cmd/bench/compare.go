@@ -49,7 +49,7 @@ func compareCommand(fs *flag.FlagSet) func(context.Context, *console, []string) 
 				return err
 			}
 		}
-		if len(r.Worse()) > 0 {
+		if r.Regressed() {
 			return status(exitFailed)
 		}
 		return nil

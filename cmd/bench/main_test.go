@@ -37,6 +37,19 @@ func write(t *testing.T, name, machine string, syscalls float64) string {
 	return path
 }
 
+// change rewrites a report.
+func change(t *testing.T, path string, by func(*bench.Report)) {
+	t.Helper()
+	r, err := bench.Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by(r)
+	if err := bench.Write(path, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -47,6 +60,8 @@ func TestCommandLine(t *testing.T) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	old, same, worse := write(t, "old", "m", 3), write(t, "same", "m", 3), write(t, "worse", "m", 4)
 	elsewhere := write(t, "elsewhere", "another", 4)
+	failed := write(t, "failed", "m", 3)
+	change(t, failed, func(r *bench.Report) { r.Results[0].Error = "round 2: gone" })
 	damaged := at("damaged")
 	if err := os.WriteFile(damaged, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
@@ -94,6 +109,10 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"compare", old, elsewhere}, exitMisuse, "different machines, m and another"},
 		{[]string{"compare", "-force", old, elsewhere}, exitFailed, "REGRESSION"},
 		{[]string{"compare", "-counted", old, elsewhere}, exitFailed, "1 worse, 0 figures unchanged"},
+		{[]string{"compare", old, failed}, exitFailed, "failed: derpd in counts-tls: round 2: gone"},
+		{[]string{"compare", "-most", "derpd/alone/syscalls=5", old, worse}, 0, "2 figures unchanged"},
+		{[]string{"compare", "-most", "derpd/alnoe/syscalls=5", old, worse}, exitMisuse,
+			"-most derpd/alnoe/syscalls=5 is of no figure of the new report"},
 		{[]string{"history", at("h")}, exitMisuse, "-add REPORT or -html FILE"},
 		{[]string{"history", "-add", old, "-html", at("h.html"), at("h")}, 0, ""},
 		{[]string{"history", "-add", old, at("h")}, exitMisuse, "already"},
@@ -168,7 +187,7 @@ func TestPeersThatAreLeftOut(t *testing.T) {
 	}
 	kept, notes := p.possible(errors.New("the kernel says no"))
 	if len(kept) != 1 || kept[0].Name != "b" || len(notes) != 1 || notes[0] !=
-		"a is left out: the kernel says no" {
+		"a: left out: the kernel says no" {
 		t.Errorf("%+v, %q", kept, notes)
 	}
 	if kept, notes := p.possible(nil); len(kept) != 2 || len(notes) > 0 {

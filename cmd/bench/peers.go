@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -88,7 +87,7 @@ func takeMark(peer *bench.Peer, path string) (rest string, marked bool) {
 func (p peers) possible(uring error) (kept peers, notes []string) {
 	for _, peer := range p {
 		if peer.URing && uring != nil {
-			notes = append(notes, fmt.Sprintf("%s is left out: %v", peer.Name, uring))
+			notes = append(notes, bench.Note(peer.Name, "left out: "+uring.Error()))
 			continue
 		}
 		kept = append(kept, peer)
