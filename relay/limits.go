@@ -83,7 +83,7 @@ const (
 	goneSlice = 8
 
 	// reachedMax bounds the destinations remembered per connection and loop, to be told
-	// when the sender leaves. 64 Ki handles are 1 MiB; more are counted as overflow.
+	// when the sender leaves. 64 Ki handles are 1 MiB; those beyond are counted as overflow.
 	reachedMax = 64 << 10
 
 	// notHere limits PeerGone(NotHere) answers of one connection, as upstream does.
