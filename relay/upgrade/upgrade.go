@@ -31,16 +31,21 @@ type Verdict struct {
 }
 
 // HeadLen returns the length of the request head at the start of b, its empty line
-// included, or 0 if it is not whole.
+// included, or 0 if it is not whole. A line ends as net/http has it: by a line feed, with or
+// without a carriage return (RFC 9112 §2.2). What is behind the first empty line is not the
+// head's, whatever it looks like.
 func HeadLen(b []byte) int {
-	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
-		return i + 4
+	for at := 0; ; {
+		n := bytes.IndexByte(b[at:], '\n') + 1
+		if n == 0 {
+			return 0
+		}
+		line := b[at : at+n]
+		at += n
+		if n == 1 || n == 2 && line[0] == '\r' {
+			return at
+		}
 	}
-	// Bare line feeds are legal to accept (RFC 9112 §2.2) and net/http does.
-	if i := bytes.Index(b, []byte("\n\n")); i >= 0 {
-		return i + 2
-	}
-	return 0
 }
 
 // readers are kept, since each has a buffer of 4 KiB and is needed for microseconds.

@@ -1,6 +1,10 @@
 package upgrade
 
 import (
+	"bufio"
+	"bytes"
+	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -38,19 +42,77 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: head of %d bytes, want %d", tc.name, n, len(head))
 		}
 	}
-	if n := HeadLen([]byte("GET /derp HTTP/1.1\r\nHost: h\r\n")); n != 0 {
-		t.Errorf("a torn head has length %d", n)
+}
+
+// TestHeadLen: the head ends at the first empty line, however its lines end.
+func TestHeadLen(t *testing.T) {
+	const get = "GET / HTTP/1.1"
+	for _, tc := range []struct{ head, rest string }{
+		{get + "\r\nHost: h\r\n\r\n", "frames"},
+		{get + "\nHost: h\n\n", "frames"},
+		{get + "\nHost: h\n\r\n", "frames"},
+		{get + "\r\nHost: h\r\n\n", "frames"},
+		{get + "\nHost: h\n\n", "frames\r\n\r\n"},
+		{get + "\r\nHost: h\r\n\r\n", "frames\n\n"},
+		{get + "\r\nA: b\r\n \r\n\tc\r\n\r\n", "\r\n"},
+		{get + "\n\n", "\n\n"},
+		{"\r\n", get + "\r\n\r\n"}, // malformed, for net/http to answer
+		{"\n", ""},
+		{"", ""},
+		{"", "\r"},
+		{"", get},
+		{"", get + "\r\nHost: h\r\n"},
+		{"", get + "\r\nHost: h\r\n\r"},
+		{"", get + "\r\nHost: h\r\n\r\r\n"}, // a line of one carriage return
+		{"", get + "\r\nHost: h\r\n \n"},
+	} {
+		b := []byte(tc.head + tc.rest)
+		if n := HeadLen(b); n != len(tc.head) {
+			t.Errorf("%q: head of %d bytes, want %d", b, n, len(tc.head))
+		}
+		againstHTTP(t, b)
+	}
+}
+
+// againstHTTP compares with net/http: of a request that it takes, the head is what it reads, and
+// says the same on its own.
+func againstHTTP(t *testing.T, b []byte) {
+	t.Helper()
+	all := bytes.NewReader(b)
+	buffered := bufio.NewReader(all)
+	want, err := http.ReadRequest(buffered)
+	read := len(b) - all.Len() - buffered.Buffered()
+	n := HeadLen(b)
+	switch {
+	case n > len(b):
+		t.Fatalf("%q: head of %d bytes in %d", b, n, len(b))
+	case err == nil && n != read:
+		t.Fatalf("%q: head of %d bytes, net/http read %d", b, n, read)
+	case n == 0:
+		return
+	}
+	got, v := Parse(b[:n])
+	if (got != nil) != (err == nil) {
+		t.Fatalf("%q: a request %v, of net/http an error %v", b, got != nil, err)
+	}
+	if got == nil {
+		if v != (Verdict{}) {
+			t.Fatalf("%q: malformed, but %+v", b, v)
+		}
+		return
+	}
+	if v != Judge(want) || got.Method != want.Method || got.RequestURI != want.RequestURI ||
+		got.Host != want.Host || !reflect.DeepEqual(got.Header, want.Header) {
+		t.Fatalf("%q: read as %+v, of net/http as %+v", b, got, want)
+	}
+	if early := HeadLen(b[:n-1]); early != 0 {
+		t.Fatalf("%q: head of %d bytes before it is whole", b[:n-1], early)
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("GET /derp HTTP/1.1\r\nHost: h\r\nUpgrade: DERP\r\n\r\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if n := HeadLen(b); n > 0 {
-			if n > len(b) {
-				t.Fatalf("head of %d bytes in %d", n, len(b))
-			}
-			Parse(b[:n])
-		}
-	})
+	f.Add([]byte("GET /derp HTTP/1.1\nHost: h\nUpgrade: websocket\n\r\n\x04\r\n\r\n"))
+	f.Add([]byte("POST / HTTP/1.1\r\nA: b\r\n c\r\nContent-Length: 4\r\n\nbody"))
+	f.Fuzz(againstHTTP)
 }
