@@ -5,8 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
-	"time"
 
 	"derpd/relay/derp"
 )
@@ -194,28 +194,43 @@ func TestSameKeyTwice(t *testing.T) {
 	})
 }
 
-// TestShutdownInHandshakes: connections at every stage before the login end with the relay,
-// and so do the coroutines of their handshakes, which startLive checks.
+// TestShutdownInHandshakes: connections at every stage before the login end with the relay: those
+// that have said nothing, those whose hello waits for a worker, and those in mid-handshake. So do
+// the coroutines of their handshakes, which startLive checks.
 func TestShutdownInHandshakes(t *testing.T) { onEngines(t, testShutdownInHandshakes) }
 
 func testShutdownInHandshakes(t *testing.T) {
 	r := startLive(t, true, Config{Workers: 1})
+	const each = 20
 	hello := clientHello()
-	r.submit(func() { time.Sleep(20 * time.Millisecond) }) // so that some are still queued
-	for n := range 60 {
+	for range each {
 		c := r.tcp(t)
-		if n%3 > 0 {
-			c.Write(hello)
-		}
-		if n%3 > 1 && n > 30 {
-			io.ReadFull(c, make([]byte, 100))
-		}
+		c.Write(hello)
+		io.ReadFull(c, make([]byte, 100)) // the server's flight; nothing more comes of it
 	}
-	waitFor(t, "all to be there", func() bool { return r.Snapshot().Connections == 60 })
+	held, gate := make(chan struct{}), make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	r.submit(func() { close(held); <-gate })
+	<-held // the worker takes nothing more
+	for range each {
+		r.tcp(t).Write(hello)
+		r.tcp(t)
+	}
+	waitFor(t, "all to be there", func() bool {
+		return r.Snapshot().Connections == 3*each && r.shared.handshakes.Load() == 2*each
+	})
+	if n := len(r.work); n != each {
+		t.Errorf("%d handshakes wait for the worker, want %d", n, each)
+	}
 	r.halt(t)
-	if n := r.Snapshot().Ends[EndShutdown]; n != 60 {
-		t.Errorf("%d ended for %v, want 60", n, EndShutdown)
+	if n := r.Snapshot().Ends[EndShutdown]; n != 3*each {
+		t.Errorf("%d ended for %v, want %d", n, EndShutdown, 3*each)
 	}
+	if n := len(r.work); n != 2*each {
+		t.Errorf("%d handshakes wait to be given up, want %d", n, 2*each)
+	}
+	open()
 	waitFor(t, "the handshakes to be given up", func() bool {
 		return r.shared.handshakes.Load() == 0
 	})
