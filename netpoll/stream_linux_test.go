@@ -179,6 +179,23 @@ func testWriteTimeout(t *testing.T) {
 func TestWriteTimeoutIsForProgress(t *testing.T) { eachEngine(t, testWriteTimeoutIsForProgress) }
 
 func testWriteTimeoutIsForProgress(t *testing.T) {
+	const tries = 5
+	for range tries {
+		if readSlowly(t) {
+			return
+		}
+	}
+	t.Fatalf("the reader was kept waiting in each of %d runs: the machine is too busy", tries)
+}
+
+// readSlowly reads a piece at a time from a loop whose write timeout is many pieces long. It is
+// false, and says nothing of the loop, if the reader itself was kept from reading for so long that
+// the loop might rightly have given it up.
+func readSlowly(t *testing.T) bool {
+	const (
+		timeout = 500 * time.Millisecond
+		window  = 4 // pieces: what the kernel may let pass before it tells the other side
+	)
 	sent := make(chan sentEvent, 2)
 	p := &probe{}
 	p.sent = func(h Handle, b []byte, n int, err error) { sent <- sentEvent{h, b, n, err} }
@@ -191,19 +208,28 @@ func testWriteTimeoutIsForProgress(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		p.loop.SetWriteTimeout(h, 250*time.Millisecond)
+		p.loop.SetWriteTimeout(h, timeout)
 		p.loop.Send(h, b)
 	}
+	reads := []time.Time{time.Now()}
+	late := func() bool { return time.Since(reads[max(0, len(reads)-window)]) > timeout*3/4 }
 	peer := dialNarrow(t, runLoop(t, p, Config{}), 32<<10)
 	piece := make([]byte, 8<<10)
 	rest := len(b)
 	for range 40 {
 		n, err := io.ReadFull(peer, piece)
+		if late() {
+			return false
+		}
+		reads = append(reads, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		rest -= n
-		time.Sleep(25 * time.Millisecond) // the slowness under test
+		time.Sleep(timeout / 12) // the slowness under test
+	}
+	if late() {
+		return false
 	}
 	if len(sent) > 0 {
 		t.Fatalf("Sent while the peer was taking bytes: %v", (<-sent).err)
@@ -214,6 +240,7 @@ func testWriteTimeoutIsForProgress(t *testing.T) {
 	if e := within(t, sent); e.err != nil || e.n != len(b) {
 		t.Errorf("Sent %d of %d, %v", e.n, len(b), e.err)
 	}
+	return true
 }
 
 // dialNarrow connects with a receive buffer of a fixed size, so that the window follows what
