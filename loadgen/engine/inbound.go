@@ -310,6 +310,10 @@ func (l *loop) frame(c *client, kind derp.FrameType, b []byte, n int, whole []by
 		if c.phase != phaseLogin {
 			return
 		}
+		if c.login == nil {
+			l.drop(c, loadgen.FailProtocol, "the relay answered a login before it was sent one")
+			return
+		}
 		if whole == nil && n == len(b) {
 			whole = b
 		}
