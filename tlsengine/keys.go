@@ -80,14 +80,6 @@ func suiteOf(version, id uint16) (*suite, error) {
 	return nil, fmt.Errorf("tlsengine: no cipher suite %#04x in version %#04x", id, version)
 }
 
-// secretLen is the number of bytes of half.secret that count.
-func (su *suite) secretLen() int {
-	if su.version == v13 {
-		return su.hashLen
-	}
-	return su.keyLen
-}
-
 func newGCM(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {

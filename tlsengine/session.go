@@ -7,8 +7,8 @@ import (
 
 // A Session is one established TLS connection: two directions of keys and sequence numbers, and the
 // little state that post-handshake messages need. It is plain data: no socket, no closure, no
-// goroutine. The zero value is no session; [Handshake.Finish], [Session.UnmarshalBinary] and
-// [NewPair] make one. Do not use it from two goroutines at once, nor from two copies.
+// goroutine. The zero value is no session; [Handshake.Finish] and [NewPair] make one. Do not use it
+// from two goroutines at once, nor from two copies.
 type Session struct {
 	open half // what the peer seals
 	seal half // what we seal
