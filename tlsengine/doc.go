@@ -24,7 +24,7 @@
 // 5 (or RFC 5246 section 6 with RFC 5288 and RFC 7905) in open.go and seal.go.
 //
 // The behaviours of crypto/tls this leans on are listed and tested one by one in handover_test.go,
-// and [SelfCheck] tries the sum of them when a program starts.
+// and [SelfCheck] tries the sum of them when a program that speaks TLS starts.
 //
 // # A record
 //

@@ -152,6 +152,9 @@ func (s *server) build() error {
 		if err != nil {
 			return err
 		}
+		if err := tlsengine.SelfCheck(); err != nil {
+			return fmt.Errorf("%w: build derpd with the Go release that its go.mod names", err)
+		}
 		rc.NewHandshake = func(local, remote net.Addr) relay.Handshaker {
 			return engine.New(local, remote)
 		}

@@ -97,6 +97,12 @@ func New(job loadgen.Job) (*Engine, error) {
 		}
 		e.tls = append(e.tls, t)
 	}
+	if slices.ContainsFunc(job.Targets, func(t loadgen.Target) bool { return !t.Plain }) {
+		if err := tlsengine.SelfCheck(); err != nil {
+			return nil, fmt.Errorf("loadgen: %w: build it with the Go release that its go.mod names",
+				err)
+		}
+	}
 	e.loginsPerLoop = max(1, e.opt.LoginsAt/e.opt.Loops)
 	nWorkers := runtime.NumCPU()
 	loops := e.opt.Loops
