@@ -28,11 +28,11 @@ var mayImport = map[string][]string{
 	"tlsengine":   {"netpoll", "internal"},
 	"relay/derp":  {"netpoll"},
 	"relay":       {"tlsengine", "netpoll", "internal"},
-	"relay/httpd": {"tlsengine", "netpoll", "stun"}, // it prints the counters of both servers
+	"relay/httpd": {"tlsengine", "netpoll", "internal", "stun"}, // it prints the counters of both servers
 	"stun":        {"netpoll"},
 	"loadgen":     {"tlsengine", "relay/derp", "relay/websock", "netpoll", "stun"}, // stun for its codec
 	"bench":       {"loadgen", "tlsengine", "relay/derp", "netpoll"},
-	"cmd":         {"relay", "stun", "loadgen", "bench", "tlsengine", "netpoll"},
+	"cmd":         {"relay", "stun", "loadgen", "bench", "tlsengine", "netpoll", "internal"},
 	"interop":     {}, // modules of their own, which see the relay from outside
 	"bench/peers": {},
 	".ci":         {},

@@ -2,7 +2,10 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
+
+	"derpd/internal/cpulevel"
 )
 
 func TestNeeds(t *testing.T) {
@@ -26,29 +29,38 @@ func TestNeeds(t *testing.T) {
 	} {
 		got := needs(tt.variable, tt.value)
 		if len(got) != tt.count || tt.count > 0 &&
-			(got[0].name != tt.want[0] || got[len(got)-1].name != tt.want[1]) {
+			(got[0].Name != tt.want[0] || got[len(got)-1].Name != tt.want[1]) {
 			t.Errorf("%s=%s needs %v", tt.variable, tt.value, got)
 		}
 	}
 }
 
+// features are what a processor has, or lacks if a name begins with a dash.
+func features(names ...string) (all []cpulevel.Feature) {
+	for _, name := range names {
+		name, lacks := strings.CutPrefix(name, "-")
+		all = append(all, cpulevel.Feature{Name: name, Has: !lacks})
+	}
+	return all
+}
+
 func TestRefuse(t *testing.T) {
 	for _, tt := range []struct {
 		variable, value string
-		needed          []feature
+		needed          []cpulevel.Feature
 		want            string
 	}{
 		{"GOAMD64", "v3", nil, ""},
-		{"GOAMD64", "v3", []feature{{"avx", true}, {"avx2", true}}, ""},
-		{"GOAMD64", "v3", []feature{{"avx", true}, {"avx2", false}, {"bmi1", false}},
+		{"GOAMD64", "v3", features("avx", "avx2"), ""},
+		{"GOAMD64", "v3", features("avx", "-avx2", "-bmi1"),
 			"built with GOAMD64=v3, but this processor lacks avx2, bmi1: take " +
 				"derpd-linux-amd64-v1, which runs on every one of the architecture"},
-		{"GOARM64", "v8.0,crypto", []feature{{"aes", false}, {"sha2", true}},
+		{"GOARM64", "v8.0,crypto", features("-aes", "sha2"),
 			"built with GOARM64=v8.0,crypto, but this processor lacks aes: take " +
 				"derpd-linux-arm64-v8.0, which runs on every one of the architecture"},
 	} {
 		got := ""
-		if err := refuse(tt.variable, tt.value, lacks(tt.needed)); err != nil {
+		if err := refuse(tt.variable, tt.value, cpulevel.Lacks(tt.needed)); err != nil {
 			got = err.Error()
 		}
 		if got != tt.want {
@@ -58,14 +70,17 @@ func TestRefuse(t *testing.T) {
 }
 
 func TestBetterBuild(t *testing.T) {
-	levels := func(v2, v3, v4 bool) []level {
-		return []level{{"v1", nil}, {"v2", []feature{{"popcnt", v2}}},
-			{"v3", []feature{{"avx2", v3}}}, {"v4", []feature{{"avx512f", v4}}}}
+	levels := func(v2, v3, v4 bool) []cpulevel.Level {
+		need := func(name string, has bool) []cpulevel.Feature {
+			return []cpulevel.Feature{{Name: name, Has: has}}
+		}
+		return []cpulevel.Level{{Name: "v1"}, {Name: "v2", Needs: need("popcnt", v2)},
+			{Name: "v3", Needs: need("avx2", v3)}, {Name: "v4", Needs: need("avx512f", v4)}}
 	}
 	const v3 = "derpd-linux-amd64-v3"
 	for _, tt := range []struct {
 		variable, value string
-		levels          []level
+		levels          []cpulevel.Level
 		want            string
 	}{
 		{"GOAMD64", "v1", levels(true, true, false), v3},
