@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"derpd/netpoll"
 	"derpd/netpoll/pace"
 )
 
@@ -41,7 +42,7 @@ const (
 
 func newTurns(s *Server) *turns {
 	return &turns{server: s, batch: newBatch(), pace: pace.New(s.gather),
-		now: monotonic, nap: pace.Nap}
+		now: netpoll.Clock, nap: pace.Nap}
 }
 
 // turn takes a batch, unless answers are left of the last one, and sends its answers. A batch that
@@ -137,8 +138,3 @@ func (t *turns) wait(events int16) {
 	}
 	t.brief = n == 1 && (t.brief || t.now()-began < int64(briefMax))
 }
-
-// monotonic reads the clock, in ns.
-func monotonic() int64 { return int64(time.Since(epoch)) }
-
-var epoch = time.Now()

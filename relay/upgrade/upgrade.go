@@ -80,7 +80,7 @@ func Judge(r *http.Request) Verdict {
 		v.Kind = DERP
 	case "websocket":
 		v.Kind = DERP
-		if hasToken(r.Header.Values("Sec-Websocket-Protocol"), "derp") {
+		if HasToken(r.Header.Values("Sec-Websocket-Protocol"), "derp") {
 			v.Kind = WebSocket
 		}
 	default:
@@ -89,10 +89,20 @@ func Judge(r *http.Request) Verdict {
 	return v
 }
 
-func hasToken(lines []string, token string) bool {
+// HasToken looks for a token in header lines of tokens separated by commas.
+func HasToken(lines []string, token string) bool {
+	return hasToken(lines, func(s string) bool { return s == token })
+}
+
+// HasTokenFold is HasToken for a token whose case does not matter.
+func HasTokenFold(lines []string, token string) bool {
+	return hasToken(lines, func(s string) bool { return strings.EqualFold(s, token) })
+}
+
+func hasToken(lines []string, is func(string) bool) bool {
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
-			if strings.TrimSpace(part) == token {
+			if is(strings.TrimSpace(part)) {
 				return true
 			}
 		}

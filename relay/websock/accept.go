@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"derpd/relay/upgrade"
 )
 
 // Subprotocol is what a client must offer to speak DERP.
@@ -54,10 +56,10 @@ func check(r *http.Request) error {
 	switch {
 	case !r.ProtoAtLeast(1, 1):
 		return upgradeRequired("WebSocket needs HTTP/1.1, not %.*q", quotedMax, r.Proto)
-	case !hasToken(h.Values("Connection"), "upgrade", strings.EqualFold):
+	case !upgrade.HasTokenFold(h.Values("Connection"), "upgrade"):
 		return upgradeRequired("Connection is %.*q; WebSocket needs Upgrade in it",
 			quotedMax, h.Get("Connection"))
-	case !hasToken(h.Values("Upgrade"), "websocket", strings.EqualFold):
+	case !upgrade.HasTokenFold(h.Values("Upgrade"), "websocket"):
 		return upgradeRequired("Upgrade is %.*q; WebSocket needs websocket in it",
 			quotedMax, h.Get("Upgrade"))
 	case r.Method != http.MethodGet:
@@ -78,7 +80,8 @@ func check(r *http.Request) error {
 		return badRequest("Sec-WebSocket-Key is %.*q; WebSocket needs %d bytes in base64",
 			quotedMax, keys[0], nonceLen)
 	}
-	if offered := h.Values("Sec-Websocket-Protocol"); !hasToken(offered, Subprotocol, same) {
+	// Its case matters, as it does to derper.
+	if offered := h.Values("Sec-Websocket-Protocol"); !upgrade.HasToken(offered, Subprotocol) {
 		return badRequest("Sec-WebSocket-Protocol is %.*q; this server speaks %q", quotedMax,
 			strings.Join(offered, ", "), Subprotocol)
 	}
@@ -92,19 +95,4 @@ func upgradeRequired(format string, args ...any) *Refusal {
 
 func badRequest(format string, args ...any) *Refusal {
 	return &Refusal{Status: http.StatusBadRequest, Text: fmt.Sprintf(format, args...)}
-}
-
-// same compares subprotocols, whose case matters to derper.
-func same(a, b string) bool { return a == b }
-
-// hasToken looks for a token in comma-separated header lines.
-func hasToken(lines []string, token string, equal func(a, b string) bool) bool {
-	for _, line := range lines {
-		for part := range strings.SplitSeq(line, ",") {
-			if equal(strings.TrimSpace(part), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
