@@ -242,8 +242,8 @@ func (c *config) accessFlags(fs *flag.FlagSet) {
 		"allows")
 	fs.BoolVar(&c.verifyFailOpen, "verify-client-url-fail-open", true, "admit clients while "+
 		"-verify-client-url cannot be reached")
-	fs.DurationVar(&c.verifyCache, "verify-cache", 10*time.Second, "how long an admission is "+
-		"used again for the same key; 0 is not at all")
+	fs.DurationVar(&c.verifyCache, "verify-cache", admit.DefaultCacheFor, "how long an admission "+
+		"is used again for the same key; 0 is not at all")
 	fs.StringVar(&c.disallowedApps, "disallow-app-names", "", "application `names`, separated by "+
 		"commas, whose logins are refused")
 	fs.Float64Var(&c.acceptLimit, "accept-connection-limit", math.Inf(+1), "new TLS connections "+
