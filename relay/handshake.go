@@ -130,7 +130,7 @@ func (l *loop) beginClientHandshake(c *conn, name string) {
 func (hs *handshake) feed(b []byte) (full, ok bool) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	if len(hs.in)+len(b) > handshakeBytesMax+helloBytesMax {
+	if len(hs.in)+len(b) > handshakeBytesMax {
 		return false, false
 	}
 	hs.in = append(hs.in, b...)

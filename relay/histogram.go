@@ -13,8 +13,8 @@ type Histogram struct {
 	Sum     uint64
 }
 
-// histogramBuckets is the number of the longest list of bounds.
-const histogramBuckets = 17
+// histogramBuckets is how many bounds the longest list has.
+const histogramBuckets = 16
 
 // The bounds are derper's, so that a dashboard's queries carry on.
 var (

@@ -14,8 +14,9 @@ const (
 	helloBytesMax = 16<<10 + 5
 
 	// handshakeBytesMax bounds what a connection may have sent that its handshake has not
-	// taken yet: a whole record in progress and one behind it.
-	handshakeBytesMax = 32 << 10
+	// taken yet: the hello, a whole record in progress and one behind it. The peer is held back
+	// long before, from preLoginReceive on.
+	handshakeBytesMax = helloBytesMax + 32<<10
 
 	// workSlice is what a worker gives up the rest of after a piece of work, so that loops may go
 	// first: as long as the dearer step of a handshake takes, or other programs on the processor

@@ -22,7 +22,7 @@ func TestDistributions(t *testing.T) {
 	c := testConfig()
 	c.Snapshot = func() (s relay.Snapshot) {
 		s.FlushSizes = relay.Histogram{Count: 10, Sum: 700,
-			Buckets: [17]uint64{1: 4, 3: 2, 15: 1}}
+			Buckets: [16]uint64{1: 4, 3: 2, 15: 1}}
 		return s
 	}
 	families := scrape(t, c)
