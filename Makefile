@@ -165,7 +165,7 @@ lint: $(STATICCHECK)
 	GOARCH=arm64 CGO_ENABLED=0 go build ./...
 	go test -count=1 -run Tidy .
 
-# One binary serves both modules, built from the version in go.mod.
+# One binary serves all modules, built from the version in go.mod.
 $(STATICCHECK): go.mod
 	go build -o $@ honnef.co/go/tools/cmd/staticcheck
 

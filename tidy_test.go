@@ -142,6 +142,54 @@ func TestTidyPackagesAreDocumented(t *testing.T) {
 	}
 }
 
+var (
+	listedLine = regexp.MustCompile(`(?m)^//\t(\S+)  .*$`)
+	listedFile = regexp.MustCompile(`\b\w+\.go\b`)
+)
+
+// TestTidyListsAreWhole: a package whose documentation lists files, or folders beneath it, lists
+// all of them, and no other.
+func TestTidyListsAreWhole(t *testing.T) {
+	inFolder, beneath := make(map[string][]string), make(map[string][]string)
+	var docs []string
+	for _, p := range files(t, isSource) {
+		dir := path.Dir(p)
+		if path.Base(p) != "doc.go" {
+			inFolder[dir] = append(inFolder[dir], path.Base(p))
+			continue
+		}
+		docs = append(docs, p)
+		beneath[path.Dir(dir)] = append(beneath[path.Dir(dir)], path.Base(dir))
+	}
+	for _, p := range docs {
+		dir := path.Dir(p)
+		var listedFiles, listedFolders []string
+		for _, line := range listedLine.FindAllStringSubmatch(read(t, p), -1) {
+			listedFiles = append(listedFiles, listedFile.FindAllString(line[0], -1)...)
+			folder := strings.TrimPrefix(line[1], dir+"/")
+			if info, err := os.Stat(path.Join(dir, folder)); err == nil && info.IsDir() {
+				listedFolders = append(listedFolders, folder)
+			}
+		}
+		for _, list := range []struct{ listed, there []string }{
+			{listedFiles, inFolder[dir]}, {listedFolders, beneath[dir]}} {
+			if len(list.listed) == 0 {
+				continue
+			}
+			for _, name := range list.there {
+				if !slices.Contains(list.listed, name) {
+					t.Errorf("%s does not list %s", p, name)
+				}
+			}
+			for _, name := range list.listed {
+				if !slices.Contains(list.there, name) {
+					t.Errorf("%s lists %s, which is not there", p, name)
+				}
+			}
+		}
+	}
+}
+
 func TestTidyNothingUnfinished(t *testing.T) {
 	for _, p := range files(t, isText) {
 		number := 0

@@ -13,4 +13,5 @@
 //	bench/present   tables, Markdown, plots and pages
 //	bench/history   a line a commit, and how figures moved
 //	bench/peers     the derpers that are compared with
+//	bench/baseline  three small relays to measure against
 package bench

@@ -10,11 +10,16 @@
 //	loadgen/packet     what a packet looks like, and whether a delivered one is right
 //	loadgen/engine     a Fleet in this process: clients on event loops
 //	loadgen/fleet      a Fleet of worker processes, where one cannot hold the clients
+//	loadgen/stunload   STUN requests over UDP beside them
+//	loadgen/launch     relays to be loaded, as processes
 //	loadgen/host       the machine and the relay's process, from /proc
 //	loadgen/scrape     the drops that a relay counts, from its /debug/varz
+//	loadgen/meter      what the relays dropped and used during a step, by way of these two
 //	loadgen/workloads  the named workloads, and where their numbers come from
 //	loadgen/plan       how much a host carries, by search
 //	loadgen/report     what is kept of a run: JSON, tables, plots; merged from several machines
+//	loadgen/plotting   its plots, as SVG
+//	loadgen/units      figures as people read them
 //	loadgen/view       what a person sees meanwhile
 //
 // # Open loop
