@@ -284,6 +284,13 @@ func TestLoads(t *testing.T) {
 			t.Errorf("workload %d sends %v, want %s", i, kinds, want)
 		}
 	}
+	// Of a knee the load is found, and no other one is.
+	for name, at := range map[string]string{"knee-tls": "1-a-write", "bulk-tls": "60k"} {
+		f := play(t, &model{}, "full", name).Figure(at, bench.CPU)
+		if f == nil || f.Found != (name == "knee-tls") || f.Load == 0 {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
 	m = &model{files: 20_000}
 	for _, name := range []string{"vast-tls", "vast-storm-tls"} {
 		if res := play(t, m, "full", name); len(res.Remarks) != 1 || len(m.workloads) > 0 ||
