@@ -296,12 +296,14 @@ func TestInterrupt(t *testing.T) {
 func TestInterruptAtTheEnd(t *testing.T) {
 	for name, tc := range map[string]struct {
 		opt  reference.Options
-		asks bool
+		ask  bool
+		asks bool // it came to that
 		when func(*fleet) bool
 	}{
-		"in the drain": {reference.Options{TLS: true, Delay: 20 * time.Second}, false,
+		"in the drain": {reference.Options{TLS: true, Delay: 20 * time.Second}, false, false, drains},
+		"before the question": {reference.Options{TLS: true, Delay: 20 * time.Second}, true, false,
 			drains},
-		"in the question": {reference.Options{TLS: true, NoPongs: true}, true,
+		"in the question": {reference.Options{TLS: true, NoPongs: true}, true, true,
 			func(f *fleet) bool { return f.look(false).pinging > 0 }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -318,7 +320,7 @@ func TestInterruptAtTheEnd(t *testing.T) {
 			}()
 			began := time.Now()
 			r, err := f.Step(ctx, loadgen.Step{Rate: 500, Window: 200 * time.Millisecond,
-				Drain: time.Minute, Ask: true})
+				Drain: time.Minute, Ask: tc.ask})
 			if err != nil || !r.Partial {
 				t.Fatalf("partial %t, error %v", r != nil && r.Partial, err)
 			}
