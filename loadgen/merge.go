@@ -199,6 +199,7 @@ func mergeSTUN(sum, p *STUNResult) *STUNResult {
 	sum.Due += p.Due
 	sum.Sent += p.Sent
 	sum.Answered += p.Answered
+	sum.Asked += p.Asked
 	sum.Lost += p.Lost
 	sum.Wrong += p.Wrong
 	mergeHist(&sum.Latency, p.Latency)

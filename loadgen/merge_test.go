@@ -76,7 +76,7 @@ func stepParts() (a, b *StepResult) {
 		Wrong:  Wrong{Key: 1, Order: 1, Content: 1, Twice: 1},
 		Slack:  Slack{Idle: 0.1, BusyNanosPerPacket: 200, CPU: CPU{10, 20}, Limited: "late"},
 		Series: []Sample{{At: 1, Due: 1, Sent: 2, Delivered: 10, P50: 50, P99: 15, Clients: 2}},
-		STUN: &STUNResult{Due: 4, Sent: 3, Answered: 2, Lost: 1, Wrong: 1,
+		STUN: &STUNResult{Due: 4, Sent: 3, Answered: 2, Asked: 5, Lost: 1, Wrong: 1,
 			Latency: histOf(time.Millisecond)},
 		Logins: 1, Readmit: 2 * time.Second, Processes: 1, Clients: 2, Answered: 2, Asked: 2,
 		Notes: map[string]string{"n": "two", "m": "all"}}

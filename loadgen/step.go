@@ -153,16 +153,15 @@ type STUNResult struct {
 	Due      uint64 `json:"due"`
 	Sent     uint64 `json:"sent"` // the kernel took them
 	Answered uint64 `json:"answered"`
-	// Lost requests were due in the window and sent, and had no answer when the drain ended.
-	Lost uint64 `json:"lost"`
+	// Asked is how many requests were sent in the whole step, and Lost how many of those had no answer
+	// when the drain ended.
+	Asked uint64 `json:"asked"`
+	Lost  uint64 `json:"lost"`
 	// Wrong answers had another address or transaction, in the whole step.
 	Wrong uint64 `json:"wrong,omitempty"`
 	// Latency is from when a request was due until its answer came, of those due in the window.
 	Latency *Hist `json:"latency_ns,omitempty"`
 }
-
-// Asked is how many of the requests due in the window were sent, at whatever time.
-func (s *STUNResult) Asked() uint64 { return s.Lost + uint64(s.Latency.Count()) }
 
 // RampResult is what logging in took.
 type RampResult struct {

@@ -181,8 +181,9 @@ func Decode(b []byte) (*Report, error) {
 // requests that were due in the window and sent at any time.
 func (r *Report) complete() {
 	for _, s := range r.Steps {
-		if u := s.STUN; u != nil && u.Due == 0 {
-			u.Due, u.Lost = u.Sent, u.Sent-min(u.Answered, u.Sent)
+		if u := s.STUN; u != nil && u.Due == 0 && u.Asked == 0 {
+			u.Due, u.Asked = u.Sent, u.Sent
+			u.Lost = u.Sent - min(u.Answered, u.Sent)
 		}
 	}
 }

@@ -196,7 +196,7 @@ func TestOldReportsOfSTUN(t *testing.T) {
 		t.Fatal(err)
 	}
 	u := r.Steps[0].STUN
-	if u.Due != 500 || u.Lost != 20 {
+	if u.Due != 500 || u.Asked != 500 || u.Lost != 20 {
 		t.Errorf("%+v", u)
 	}
 	if Judge(r); len(r.Failed) != 1 {

@@ -142,10 +142,10 @@ func judgeSTUN(u *loadgen.STUNResult) string {
 	switch {
 	case u == nil:
 		return ""
-	case u.Answered == 0 && u.Latency.Count() == 0:
+	case u.Lost == u.Asked:
 		return fmt.Sprintf("none of %s STUN requests was answered: does a STUN server listen at "+
-			"that address and port?", units.Count(u.Asked()))
-	case float64(u.Lost) > stunLostMax*float64(u.Asked()):
+			"that address and port?", units.Count(u.Asked))
+	case float64(u.Lost) > stunLostMax*float64(u.Asked):
 		return fmt.Sprintf("%s, more than %s", unanswered(u), units.Percent(stunLostMax))
 	}
 	return ""
@@ -154,7 +154,7 @@ func judgeSTUN(u *loadgen.STUNResult) string {
 // unanswered tells how many STUN requests had no answer.
 func unanswered(u *loadgen.STUNResult) string {
 	return fmt.Sprintf("%s of %s STUN requests (%s) were not answered", units.Count(u.Lost),
-		units.Count(u.Asked()), units.Percent(float64(u.Lost)/float64(u.Asked())))
+		units.Count(u.Asked), units.Percent(float64(u.Lost)/float64(u.Asked)))
 }
 
 // unbalanced is what is missing, in packets, between due and sent.

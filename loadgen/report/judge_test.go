@@ -37,10 +37,10 @@ func TestJudge(t *testing.T) {
 		{"silent clients", func(r *Report) { r.Steps[0].Answered = 1999 },
 			[]string{"1 of 2,000 clients did not answer"}, ExitFailed},
 		{"wrong STUN answers", func(r *Report) {
-			r.Steps[0].STUN = &loadgen.STUNResult{Answered: 5, Wrong: 2}
+			r.Steps[0].STUN = &loadgen.STUNResult{Answered: 5, Asked: 5, Wrong: 2}
 		}, []string{"2 STUN answers"}, ExitFailed},
 		{"no STUN answers", func(r *Report) {
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Lost: 5000}
+			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Asked: 5000, Lost: 5000}
 		}, []string{"none of 5,000 STUN requests was answered"}, ExitFailed},
 		{"no STUN requests", func(r *Report) {
 			r.Steps[0].STUN = &loadgen.STUNResult{}
@@ -53,7 +53,7 @@ func TestJudge(t *testing.T) {
 		}, nil, ExitOK},
 		{"interrupted before STUN answers came", func(r *Report) {
 			r.Steps[0].Partial = true
-			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Lost: 5000}
+			r.Steps[0].STUN = &loadgen.STUNResult{Sent: 5000, Asked: 5000, Lost: 5000}
 		}, nil, ExitPartial},
 		{"STUN answers after the window", func(r *Report) {
 			r.Steps[0].STUN = stunResult(5000, 0)
@@ -135,8 +135,8 @@ func TestJudgeNamesTheStepAndTheLimit(t *testing.T) {
 // stunResult is of so many requests, all sent in the window.
 func stunResult(answered, lost int) *loadgen.STUNResult {
 	n := uint64(answered + lost)
-	return &loadgen.STUNResult{Due: n, Sent: n, Answered: uint64(answered), Lost: uint64(lost),
-		Latency: times(5, answered, 100*time.Microsecond)}
+	return &loadgen.STUNResult{Due: n, Sent: n, Answered: uint64(answered), Asked: n,
+		Lost: uint64(lost), Latency: times(5, answered, 100*time.Microsecond)}
 }
 
 // What an OK stands for: a run of STUN alone says nothing of packets, and a loss shows.
@@ -148,7 +148,7 @@ func TestVerdictOfSTUN(t *testing.T) {
 	}
 	r.Steps[1].STUN = stunResult(4993, 7)
 	Judge(r)
-	want := "OK: step 1: every STUN request was answered, and step 2: 7 of 5,000 STUN requests " +
+	want := "OK: step 1: every STUN request sent was answered, and step 2: 7 of 5,000 STUN requests " +
 		"(0.14 %) were not answered"
 	if got := verdict(r).Lines; len(got) != 1 || got[0] != want {
 		t.Errorf("the verdict is %q, want %q", got, want)

@@ -270,7 +270,7 @@ func passed(steps []*loadgen.StepResult) string {
 		case s.STUN.Lost > 0:
 			checks = append(checks, inStep(i, len(steps))+unanswered(s.STUN))
 		default:
-			checks = append(checks, inStep(i, len(steps))+"every STUN request was answered")
+			checks = append(checks, inStep(i, len(steps))+"every STUN request sent was answered")
 		}
 	}
 	return ": " + strings.Join(checks, ", and ")

@@ -8,6 +8,9 @@ const (
 	socketsMax = 10_000
 	// batchMessages is how many datagrams one system call takes or gives, as in the stun package.
 	batchMessages = 64
+	// turnBatches is a socket's share of a turn, of sending and of receiving: what is due is not held
+	// up by answers, nor do they wait until there is no room for them.
+	turnBatches = 4
 	// replyBytesMax is the longest datagram looked at; an answer has 44 bytes, or somewhat more if
 	// a server adds attributes. What is longer is cut and then refused for its length field.
 	replyBytesMax = 512

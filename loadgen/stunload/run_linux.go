@@ -29,15 +29,15 @@ type run struct {
 	turnOf   int     // without a schedule: the socket that asks next
 	queued   int     // over all sockets
 	waiting  []int32 // sockets whose queue is not empty
+	more     bool    // this turn has not sent all that the kernel would take
 	settled  bool    // nothing is sent any more
+	asked    uint64  // requests that were sent, of the whole run
 	answers  uint64  // right ones, of the whole run
 	failed   unix.Errno
 
-	asked    uint64 // of those due in the window: sent
-	answered uint64 // of those: answered
-	worked   int64  // in the window
-	slept    int64  // in this turn
-	active   bool   // this turn did something
+	worked int64 // in the window
+	slept  int64 // in this turn
+	active bool  // this turn did something
 
 	result Result
 }
@@ -130,7 +130,7 @@ func (r *run) now() int64 { return int64(time.Since(r.start)) }
 // turn queues what is due, sends, and receives; false when the run is over.
 func (r *run) turn() bool {
 	now := r.now()
-	r.active, r.slept = false, 0
+	r.active, r.more, r.slept = false, false, 0
 	if now >= r.to+int64(r.grace) {
 		r.settle()
 	}
@@ -144,7 +144,7 @@ func (r *run) turn() bool {
 			r.queueMore(now)
 		}
 	}
-	answered := r.queued == 0 && r.answered == r.asked
+	answered := r.queued == 0 && r.answers == r.asked
 	if now >= r.end || now >= r.to && answered {
 		return false
 	}
@@ -185,7 +185,7 @@ func (r *run) finish() {
 	if r.schedule != nil {
 		r.result.Due += r.schedule.rest(r.from, r.to)
 	}
-	r.result.Lost = r.asked - r.answered
+	r.result.Asked, r.result.Lost = r.asked, r.asked-r.answers
 	r.result.Idle = max(0, 1-float64(r.worked)/float64(r.to-r.from))
 }
 
@@ -242,14 +242,19 @@ func (r *run) giveUp(now int64) {
 	}
 }
 
-// flush sends the queue of a socket; false if the kernel did not take all of it.
+// flush sends the queue of a socket; false if not all of it, since the kernel did not take it or it
+// is more than a turn's share.
 func (r *run) flush(number int32) (all bool) {
 	s := &r.sockets[number]
 	if s.held {
 		s.held, s.heldTo = false, r.now()
 	}
 	done := 0
-	for tries := 0; done < len(s.queue); {
+	for tries, batches := 0, 0; done < len(s.queue); batches++ {
+		if batches == turnBatches {
+			r.more = true
+			break
+		}
 		now := r.now()
 		batch := s.queue[done:min(len(s.queue), done+batchMessages)]
 		for i := range batch {
@@ -290,14 +295,11 @@ func (r *run) sent(number int32, due, now int64) {
 		r.left()
 	}
 	r.next++
+	r.asked++
 	if r.inWindow(now) {
 		r.result.Sent++
 	}
-	if !r.inWindow(due) {
-		return
-	}
-	r.asked++
-	if r.schedule != nil && due >= r.sockets[number].heldTo {
+	if r.inWindow(due) && r.schedule != nil && due >= r.sockets[number].heldTo {
 		r.result.Lag.Record(time.Duration(now - due))
 	}
 }
@@ -320,6 +322,9 @@ func (r *run) sleep(now int64) int64 {
 		until = min(until, r.schedule.due(), r.to)
 	case now < r.to:
 		until = min(until, r.to)
+	}
+	if r.more {
+		return 0
 	}
 	if r.queued > 0 {
 		until = min(until, now+int64(retryPause))
@@ -347,10 +352,9 @@ func (r *run) receive(wait int64) {
 	}
 }
 
-// drain takes what a socket has. More than a few batches are left for the next turn, so that what
-// is due is not held up.
+// drain takes what a socket has, but for what is more than a turn's share.
 func (r *run) drain(number int32) {
-	for range 4 {
+	for range turnBatches {
 		n, errno := r.in.receive(r.sockets[number].fd)
 		if errno != 0 {
 			if errno != unix.EAGAIN && errno != unix.EINTR {
@@ -394,7 +398,6 @@ func (r *run) judge(b []byte, number int32, now int64) {
 		r.result.Answered++
 	}
 	if r.inWindow(e.due) {
-		r.answered++
 		r.result.Latency.Record(time.Duration(now - e.due))
 	}
 }

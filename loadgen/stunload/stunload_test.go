@@ -115,7 +115,7 @@ func TestAsksTheServerAtARate(t *testing.T) {
 			if tt.arrival.Kind == loadgen.Constant && (got.Due < 499 || got.Due > 501) {
 				t.Errorf("%d were due in %v, want 500", got.Due, window)
 			}
-			if got.Due == 0 || got.Asked() != got.Due || got.Lost != 0 || got.Wrong != 0 ||
+			if got.Due == 0 || got.Asked != g.next || got.Lost != 0 || got.Wrong != 0 ||
 				got.Latency.Count() != int64(got.Due) || got.Lag.Count() != int64(got.Due) {
 				t.Errorf("%+v, %d latencies, %d lags", got, got.Latency.Count(), got.Lag.Count())
 			}
@@ -139,7 +139,7 @@ func TestFullSpeed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Sent <= inFlightMax || got.Lost != 0 || got.Asked() != got.Due || got.Wrong != 0 ||
+		if got.Sent <= inFlightMax || got.Lost != 0 || got.Latency.Count() != int64(got.Due) || got.Wrong != 0 ||
 			got.Answered == 0 || got.Lag.Count() != 0 {
 			t.Errorf("busy %v: %+v", busy, got)
 		}
@@ -160,8 +160,8 @@ func TestFasterThanTheGenerator(t *testing.T) {
 	if due := rate * window.Seconds(); float64(got.Due) < due*0.999 || float64(got.Due) > due*1.001 {
 		t.Errorf("%d were due, want %v", got.Due, due)
 	}
-	if got.Asked() >= got.Due*9/10 || got.Sent == 0 || got.Sent > g.next || got.Answered > got.Sent ||
-		uint64(got.Latency.Count())+got.Lost != got.Asked() {
+	if got.Asked >= got.Due*9/10 || got.Sent == 0 || got.Sent > got.Asked ||
+		got.Answered > got.Sent || got.Asked != g.next {
 		t.Errorf("%+v: asked for %d in all", got, g.next)
 	}
 	if got.Idle > 0.2 {
@@ -227,7 +227,7 @@ func TestLossAndDelay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Due < 299 || got.Due > 301 || got.Asked() != got.Due || got.Lost != got.Due/10 ||
+	if got.Due < 299 || got.Due > 301 || got.Asked != got.Due || got.Lost != got.Due/10 ||
 		got.Wrong != 0 {
 		t.Errorf("%+v, want 300 sent and 270 answered", got)
 	}
@@ -252,7 +252,7 @@ func TestStallShows(t *testing.T) {
 		t.Fatal(err)
 	}
 	// 100 of 400 came due in the stall, with 0 to 100 ms left of it.
-	if most, p90 := got.Latency.Max(), got.Latency.At(90); got.Lost != 0 || got.Asked() != got.Due ||
+	if most, p90 := got.Latency.Max(), got.Latency.At(90); got.Lost != 0 || got.Asked != got.Due ||
 		most < 99*ms || p90 < 50*ms {
 		t.Errorf("%+v: longest %v, p90 %v", got, most, p90)
 	}
@@ -287,7 +287,7 @@ func TestWrongAnswersAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Of 8 requests 3 are answered rightly (cases 4, 5 and 7), and each but case 7 has one wrong.
-	if got.Asked() != 80 || got.Lost != 50 || got.Wrong != 70 {
+	if got.Asked != 80 || got.Lost != 50 || got.Wrong != 70 {
 		t.Errorf("%+v, want 80 sent, 30 answered, 70 wrong", got)
 	}
 }
@@ -345,7 +345,7 @@ func TestLateAnswer(t *testing.T) {
 // What is due in the window is sent, though the window may have passed before there was a turn, and
 // does not count as sent in it; after the grace it is not sent.
 func TestWindowThatHasPassed(t *testing.T) {
-	for _, late := range []time.Duration{time.Second, time.Hour} {
+	for _, late := range []time.Duration{time.Second, time.Minute} {
 		g := mustNew(t, respond(t, nil), nil, 1)
 		r, err := g.newRun(constant, 1, 0, 1, 2*time.Hour)
 		if err != nil {
@@ -359,6 +359,29 @@ func TestWindowThatHasPassed(t *testing.T) {
 			r.result.Due != 1 || r.result.Sent != 0 {
 			t.Errorf("after %v: %+v, goes on %v", late, r.result, goesOn)
 		}
+	}
+}
+
+// A turn sends no more than a socket's share, so that answers are taken in between, and the next one
+// follows at once.
+func TestTurnsSendAShare(t *testing.T) {
+	g := mustNew(t, respond(t, nil), nil, 1)
+	r, err := g.newRun(constant, 1, 0, time.Hour, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const share = turnBatches * batchMessages
+	r.schedule.take() // the next is due in a second
+	r.start = time.Now()
+	for range share + 1 {
+		r.queue(0, 0)
+	}
+	if r.flush(0) || r.asked != share || r.queued != 1 || r.sleep(r.now()) != 0 {
+		t.Errorf("%d sent and %d left, want %d and 1; sleeps %d ns", r.asked, r.queued, share,
+			r.sleep(r.now()))
+	}
+	if !r.flush(0) || r.queued != 0 {
+		t.Errorf("%d left", r.queued)
 	}
 }
 
