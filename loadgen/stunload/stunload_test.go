@@ -164,7 +164,7 @@ func TestFasterThanTheGenerator(t *testing.T) {
 		got.Answered > got.Sent || got.Asked != g.next {
 		t.Errorf("%+v: asked for %d in all", got, g.next)
 	}
-	if got.Idle > 0.2 {
+	if got.Idle > 0.5 { // beside other programs it waits for the processor too
 		t.Errorf("idle %v", got.Idle)
 	}
 }
