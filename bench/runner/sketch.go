@@ -115,7 +115,7 @@ func (f *sketchFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResu
 	latency := loadgen.NewHist()
 	latency.Record(time.Millisecond)
 	if f.job.Workload.STUN != nil {
-		r.STUN = &loadgen.STUNResult{Sent: 1, Answered: 1, Latency: latency}
+		r.STUN = &loadgen.STUNResult{Due: 1, Sent: 1, Answered: 1, Asked: 1, Latency: latency}
 	}
 	limit := sketchRate * f.b.share
 	for i := range f.job.Workload.Groups {

@@ -152,7 +152,8 @@ func (f *modelFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResul
 		if rate == 0 {
 			rate = 1e5
 		}
-		r.STUN = &loadgen.STUNResult{Sent: count(rate), Answered: count(rate), Latency: h}
+		n := count(rate)
+		r.STUN = &loadgen.STUNResult{Due: n, Sent: n, Answered: n, Asked: n, Latency: h}
 		m.cpu += time.Duration(r.STUN.Answered) * 5 * time.Microsecond
 	}
 	r.Books = loadgen.Books{Due: count(due), NotAccepted: count(due) - count(sent), Sent: count(sent),
