@@ -30,8 +30,14 @@ func (l *loop) messages(c *conn, p []byte) {
 }
 
 // closeMessages ends a WebSocket with its close frame. Nothing may follow it (RFC 6455 §5.5.1), so
-// its client leaves at once, and other connections of its key get what comes from now on.
+// its client leaves at once, and other connections of its key get what comes from now on. A login
+// that is still worked on comes to nothing, or its client would be there and hear nothing.
 func (l *loop) closeMessages(c *conn, code websock.Code, why Reason) {
+	if c.login != nil {
+		c.login = nil
+		c.paused = false
+		l.poll.ResumeReceive(c.h)
+	}
 	if c.client != nil {
 		c.early = &early{remote: c.client.remote}
 		l.leave(c)

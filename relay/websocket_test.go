@@ -194,6 +194,42 @@ func TestNothingFollowsAClose(t *testing.T) {
 	}
 }
 
+// TestCloseBehindLogin: a WebSocket that ends while its login is worked on does not log in, and is
+// read on, for the end of its stream.
+func TestCloseBehindLogin(t *testing.T) {
+	info, _, err := derp.AppendClientInfo(nil, testKey(1), testKey(0).Public(),
+		derp.ClientInfo{Version: derp.ProtocolVersion}, [derp.NonceLen]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, last := range map[string][]byte{
+		"nothing":  nil,
+		"a breach": {0x82, 0x01, 'x'}, // not masked
+		"a close":  masked(0x88, []byte{0x03, 0xe8}),
+	} {
+		s, ds, work := newDoubles(t, 1, Config{})
+		d := ds[0]
+		h := d.accept()
+		c := d.l.at(h)
+		c.phase, c.ws = phaseLogin, new(websock.Reader)
+		d.l.Received(h, append(masked(0x82, info), last...))
+		for _, fn := range *work {
+			fn()
+		}
+		d.settle()
+		want, n := 0, s.keys.Counts().Conns
+		if last == nil {
+			want = 1
+		}
+		if n != want || (c.phase == phaseOpen) != (want == 1) {
+			t.Errorf("%s behind a login: %d clients, phase %d", name, n, c.phase)
+		}
+		if d.slots[h.Slot()].paused {
+			t.Errorf("%s behind a login: it is not read any more", name)
+		}
+	}
+}
+
 // TestWebSocketPongsBounded: a peer that sends pings and reads nothing makes us hold few pongs.
 func TestWebSocketPongsBounded(t *testing.T) {
 	_, ds, _ := newDoubles(t, 1, Config{})
