@@ -251,9 +251,10 @@ func (w *scene) said(wire []byte) (plain int) {
 }
 
 // closedEarly tells that the one WebSocket ended while its login was still worked on, and the other
-// did not: a login that is followed by a close frame in the same piece comes to nothing.
+// did not: a login that is followed by a close frame in the same piece comes to nothing, good or bad.
 func closedEarly(one, other *story) bool {
-	return one.phase >= phaseDrain && one.counted[2] > 0 && one.counted[0] < other.counted[0]
+	return one.phase >= phaseDrain && one.counted[2] > 0 && (one.counted[0] < other.counted[0] ||
+		one.ends[EndLoginBox] < other.ends[EndLoginBox])
 }
 
 // leave ends everything; nothing may be left.
