@@ -191,11 +191,10 @@ func (r *Result) failures() {
 
 // limits holds figures that only the new report has to the most they may be. The error names a
 // limit that holds nothing, which would pass whatever the relays do; unless the new report says
-// why: the machine lacks what measures it, or the peer has failed.
+// why: the machine lacks what measures it, or the peer has failed where the old report has it.
 func (r *Result) limits(o Options) error {
 	for _, m := range o.Most {
-		told := r.New.Lacks(m.Peer) || r.failed(m.Peer)
-		if !m.in(r.New) && !(m.in(r.Old) && told) {
+		if !m.in(r.New) && !(m.in(r.Old) && r.New.Lacks(m.Peer)) && !r.failed(m) {
 			return fmt.Errorf("-most %v is of no figure of the new report: name a peer, a load and a "+
 				"measure as bench report shows them", m)
 		}
@@ -222,10 +221,12 @@ func (r *Result) limits(o Options) error {
 	return nil
 }
 
-// failed tells whether a peer has an error in the new report.
-func (r *Result) failed(peer string) bool {
-	return slices.ContainsFunc(r.New.Results, func(res bench.Result) bool {
-		return res.Peer == peer && res.Error != ""
+// failed tells whether the peer of a limit has an error in the new report where the old one has the
+// figure, which is worse then.
+func (r *Result) failed(m Most) bool {
+	return slices.ContainsFunc(r.Old.Results, func(was bench.Result) bool {
+		is := r.New.Result(was.Scenario, was.Peer)
+		return was.Peer == m.Peer && was.Figure(m.At, m.Measure) != nil && is != nil && is.Error != ""
 	})
 }
 
