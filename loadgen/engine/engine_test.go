@@ -283,7 +283,9 @@ func TestInterrupt(t *testing.T) {
 		t.Fatalf("partial %t, error %v", r != nil && r.Partial, err)
 	}
 	b := &r.Books
-	if b.Due != b.NotAccepted+b.Sent || b.Delivered != b.Sent || b.Sent == 0 || b.NotAccepted > 5 {
+	// What was due after the interruption does not count as held back: an hour of it would be more.
+	if b.Due != b.NotAccepted+b.Sent || b.Delivered != b.Sent || b.Sent == 0 ||
+		b.NotAccepted > b.Sent {
 		t.Errorf("books %+v", *b)
 	}
 	if p := f.Progress(); p.Phase != loadgen.PhaseReady {

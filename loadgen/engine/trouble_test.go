@@ -153,9 +153,10 @@ func TestStorm(t *testing.T) {
 	})
 	f.ramp()
 	const all = 6*cutsPerTurn + 10
-	r := f.step(loadgen.Step{Rate: 500, Window: 1500 * time.Millisecond, Ask: true})
+	const window = 4 * time.Second // on a busy machine it takes more than one until all are back
+	r := f.step(loadgen.Step{Rate: 500, Window: window, Ask: true})
 	if r.Logins != 3*cutsPerTurn || r.Clients != all || r.Answered != all || r.Failures.Sum() > 0 ||
-		r.Readmit <= 0 || r.Readmit > time.Second {
+		r.Readmit <= 0 || r.Readmit > window {
 		t.Errorf("%d logins in %v, %d in at the end, %d answer, failures %v", r.Logins, r.Readmit,
 			r.Clients, r.Answered, r.Failures.Lines())
 	}
