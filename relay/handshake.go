@@ -291,7 +291,7 @@ func (l *loop) dropHandshake(c *conn) {
 	hs.srv.shared.handshakes.Add(-1)
 	if !hs.schedule() {
 		hs.queued = true
-		go hs.run()
+		go hs.run() // it only stops the coroutine
 	}
 }
 

@@ -125,7 +125,8 @@ func New(cfg Config) *Server {
 	s.greet = greeting(s.public)
 	if cfg.Submit == nil {
 		// A handshake is queued at most once and there are at most MaxHandshakes, so there is
-		// always room for them; logins may fill the other half.
+		// room for them; logins may fill the other half. Those that have lost their place are
+		// queued once more, to be stopped: where there is no room they get a goroutine.
 		s.work = make(chan func(), 2*cfg.MaxHandshakes)
 		for range cfg.Workers {
 			go s.worker()

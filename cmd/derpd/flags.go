@@ -105,7 +105,7 @@ func parseFlags(args []string) (*config, error) {
 		"auto for io_uring where the kernel allows it")
 	fs.IntVar(&c.loops, "loops", 0, "event loops; 0 is one for each CPU that it may use")
 	fs.IntVar(&c.workers, "workers", 0, "goroutines for handshakes and logins; 0 is one for "+
-		"each CPU")
+		"each CPU that it may use")
 	fs.DurationVar(&c.latencyBudget, "latency-budget", 80*time.Microsecond, "how long a packet or "+
 		"STUN request may wait for others, while so many come that they share the cost; 0 is not at all")
 	fs.IntVar(&c.maxConnections, "max-connections", 1_000_000, "TCP connections at most")
