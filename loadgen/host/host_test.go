@@ -303,8 +303,10 @@ func TestUseIsExact(t *testing.T) {
 	}
 	tasks = ran() - tasks
 	span := after.Sub(before)
-	// Interrupts of idle processors belong to no task, and idle time is told in steps of 10 ms.
-	if off := (span.Busy - tasks).Abs(); off > 2*tick*time.Duration(runtime.NumCPU())+span.Busy/50 {
-		t.Errorf("busy for %v, and all tasks ran for %v", span.Busy, tasks)
+	// Interrupts of idle processors belong to no task, idle time is told in steps of 10 ms, and
+	// while the hypervisor keeps a processor waiting, that may count as stolen and as something else.
+	off := (span.Busy - tasks).Abs()
+	if off > 2*tick*time.Duration(runtime.NumCPU())+span.Busy/50+span.Steal {
+		t.Errorf("busy for %v, %v were stolen, and all tasks ran for %v", span.Busy, span.Steal, tasks)
 	}
 }

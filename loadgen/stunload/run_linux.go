@@ -160,8 +160,8 @@ func (r *run) turn() bool {
 	} else {
 		r.receive(r.sleep(now))
 	}
-	if r.active && now >= r.from && now < r.to {
-		r.worked += r.now() - now - r.slept
+	if r.active { // what of the turn is in the window
+		r.worked += max(0, min(r.now(), r.to)-max(now, r.from)-r.slept)
 	}
 	return true
 }
