@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"derpd/loadgen"
 	"derpd/loadgen/host"
 )
@@ -169,6 +171,28 @@ func TestSamples(t *testing.T) {
 func TestSamplesOfNobody(t *testing.T) {
 	if s, err := Samples(1 << 30); err == nil || s != nil {
 		t.Errorf("a process that is not there: %v, %v", s, err)
+	}
+}
+
+// TestOwnThread asks for one from the first thread and from all others.
+func TestOwnThread(t *testing.T) {
+	first := func() bool { return unix.Gettid() == unix.Getpid() }
+	asked := false
+	for began := time.Now(); !asked && time.Since(began) < 10*time.Second; {
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			asked = first()
+			onOwnThread(func() {
+				if first() {
+					t.Error("it is the first thread")
+				}
+			})
+		}()
+		<-done
+	}
+	if !asked {
+		t.Error("the first thread has not come")
 	}
 }
 

@@ -145,25 +145,31 @@ func Prepare() { _, _ = syscallEvent() } // whoever counts gets the error
 var syscallEvent = sync.OnceValues(findSyscallEvent)
 
 // findSyscallEvent looks in a tracefs that is mounted, or in one that only a thread of ours sees.
-func findSyscallEvent() (uint64, error) {
+func findSyscallEvent() (id uint64, err error) {
 	for _, at := range []string{"/sys/kernel/tracing", "/sys/kernel/debug/tracing"} {
 		if id, err := readEvent(at); err == nil {
 			return id, nil
 		}
 	}
-	type answer struct {
-		id  uint64
-		err error
-	}
-	done := make(chan answer)
+	onOwnThread(func() { id, err = privateEvent() })
+	return id, err
+}
+
+// onOwnThread runs fn on a thread that ends then, and its mounts with it. A process's first thread
+// never ends, and what it sees mounted is what the process seems to see, so it is another.
+func onOwnThread(fn func()) {
+	done := make(chan bool)
 	go func() {
-		// The thread is not unlocked and so ends with this goroutine, and its mounts with it.
-		runtime.LockOSThread()
-		id, err := privateEvent()
-		done <- answer{id, err}
+		defer close(done)
+		runtime.LockOSThread() // and not unlocked
+		if unix.Gettid() == unix.Getpid() {
+			onOwnThread(fn) // the first thread is taken meanwhile
+			runtime.UnlockOSThread()
+			return
+		}
+		fn()
 	}()
-	a := <-done
-	return a.id, a.err
+	<-done
 }
 
 func privateEvent() (uint64, error) {
