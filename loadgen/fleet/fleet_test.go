@@ -146,7 +146,7 @@ func TestCancelAndProgress(t *testing.T) {
 
 // Whatever happens to one of two workers costs its clients only, and the sentence says what.
 func TestOneWorkerFails(t *testing.T) {
-	quick := waits{silence: 600 * time.Millisecond, cancel: 300 * time.Millisecond,
+	quick := waits{silence: 3 * time.Second, cancel: 300 * time.Millisecond,
 		close: 300 * time.Millisecond}
 	for _, tt := range []struct {
 		mode  string
