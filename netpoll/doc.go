@@ -5,8 +5,8 @@
 // # Ownership
 //
 // A connection belongs to one loop from its beginning to its end, and a loop to the one
-// goroutine that called Run. All of a Loop but Wake, Post and Stop may be called only there:
-// from methods of the Handler and from posted functions. Nothing is locked on the way of a
+// goroutine that called Run. All of a Loop but Wake, Post, Leave and Stop may be called only
+// there: from methods of the Handler and from posted functions. Nothing is locked on the way of a
 // packet, and nothing of a connection is seen by two goroutines.
 //
 // The user sees completions (bytes came, a buffer is through, a connection has ended), never

@@ -90,6 +90,9 @@ type Loop interface {
 	// Post runs fn on the loop, in the order posted, ahead of Woken. It allocates: for
 	// control, not for packets. It reports false if the loop has ended: fn will not run.
 	Post(fn func()) bool
+	// Leave is Post for what has time: fn runs in the loop's next turn, but the loop is not woken
+	// for it. Whoever leaves something sees to a Wake (Wakes).
+	Leave(fn func()) bool
 	// WakeAt makes the loop run a turn, and call Woken, as soon as it is time (as Now counts),
 	// replacing what was set; 0 sets nothing. It is as exact as the kernel's timers (some 50 µs
 	// late when the loop sleeps), and never early. For those who send by a clock.

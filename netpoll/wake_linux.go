@@ -63,6 +63,15 @@ func (l *waker) Wake() {
 
 // Post implements Loop.
 func (l *waker) Post(fn func()) bool {
+	if !l.Leave(fn) {
+		return false
+	}
+	l.Wake()
+	return true
+}
+
+// Leave implements Loop.
+func (l *waker) Leave(fn func()) bool {
 	p := &post{fn: fn}
 	for {
 		p.next = l.posted.Load()
@@ -70,7 +79,6 @@ func (l *waker) Post(fn func()) bool {
 			return false
 		}
 		if l.posted.CompareAndSwap(p.next, p) {
-			l.Wake()
 			return true
 		}
 	}
@@ -114,12 +122,14 @@ func (l *waker) wake(now int64, handler Handler) {
 	if rings {
 		l.alarm = 0
 	}
-	if l.state.Load() == notified {
+	called := l.state.Load() == notified
+	if called {
 		l.state.Store(awake)
-		// What these post comes in the next turn.
-		l.posted.Swap(nil).run()
-	} else if !rings {
-		return
 	}
-	handler.Woken()
+	if l.posted.Load() != nil {
+		l.posted.Swap(nil).run() // what these post comes in the next turn
+	}
+	if called || rings {
+		handler.Woken()
+	}
 }

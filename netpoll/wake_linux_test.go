@@ -1,6 +1,7 @@
 package netpoll
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -95,13 +96,7 @@ func testWakerHeldUp(t *testing.T) {
 	p := &probe{}
 	p.woken = func() { p.loop.WakeAt(p.loop.Now() + int64(time.Millisecond)) }
 	runLoop(t, p, Config{})
-	var held *waker
-	switch l := p.loop.(type) {
-	case *Epoll:
-		held = &l.waker
-	case *URing:
-		held = &l.waker
-	}
+	held := wakerOf(p.loop)
 	onLoop(t, p.loop, func() {}) // from now on it turns every millisecond
 	held.rings.Lock()            // as one does that writes the eventfd
 	ran, posted := make(chan struct{}), make(chan bool, 1)
@@ -110,6 +105,32 @@ func testWakerHeldUp(t *testing.T) {
 	held.rings.Unlock()
 	if !within(t, posted) {
 		t.Error("the loop had ended")
+	}
+}
+
+// What is left for a loop does not wake it, and runs in the next turn, whatever that is for.
+func TestLeave(t *testing.T) { eachEngine(t, testLeave) }
+
+func testLeave(t *testing.T) {
+	p := &probe{}
+	addr := runLoop(t, p, Config{})
+	held := wakerOf(p.loop)
+	ran := make(chan struct{})
+	onLoop(t, p.loop, func() {})
+	for held.state.Load() != asleep {
+		runtime.Gosched()
+	}
+	before := held.wakeups.Load()
+	if !p.loop.Leave(func() { close(ran) }) {
+		t.Fatal("the loop has ended")
+	}
+	if held.state.Load() != asleep || held.wakeups.Load() != before {
+		t.Error("it is woken")
+	}
+	dial(t, addr)
+	within(t, ran)
+	if n := held.wakeups.Load(); n != before {
+		t.Errorf("%d wake-ups", n-before)
 	}
 }
 

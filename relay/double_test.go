@@ -49,6 +49,8 @@ func (d *loopDouble) Post(fn func()) bool {
 	return true
 }
 
+func (d *loopDouble) Leave(fn func()) bool { return d.Post(fn) }
+
 func (d *loopDouble) Connect(_, _ netip.AddrPort) (netpoll.Handle, error) {
 	return 0, netpoll.ErrStopped
 }

@@ -167,7 +167,7 @@ func (hs *handshake) run() {
 	over := r.tls != nil || r.err != nil
 	if over || full || len(r.out) > 0 { // told before another worker can take the next step
 		l := hs.srv.loops[hs.h.Loop()]
-		l.poll.Post(func() { l.handshakeStepped(hs, r) })
+		hs.srv.wakes.Leave(l.number, func() { l.handshakeStepped(hs, r) })
 	}
 	hs.mu.Lock()
 	defer hs.mu.Unlock()

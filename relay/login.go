@@ -65,7 +65,7 @@ func (l *loop) loginBytes(c *conn, p []byte) {
 	}
 	if !s.submitLogin(func() {
 		r := s.openLogin(lg)
-		l.poll.Post(func() { l.loginOpened(h, lg, r) })
+		s.wakes.Leave(l.number, func() { l.loginOpened(h, lg, r) })
 	}) {
 		l.end(c, EndHandshakeCap)
 	}

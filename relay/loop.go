@@ -19,9 +19,10 @@ import (
 // loop is the relay's half of one event loop; it implements netpoll.Handler. All fields
 // but arrivals and last belong to the loop's goroutine.
 type loop struct {
-	srv   *Server
-	poll  netpoll.Loop
-	conns []*conn // by slot
+	srv    *Server
+	poll   netpoll.Loop
+	number int     // in Server.wakes
+	conns  []*conn // by slot
 
 	q          queue.Loop           // blocks and queue memory
 	dirty      []*conn              // have something to send when the turn ends

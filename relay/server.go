@@ -111,6 +111,7 @@ type Server struct {
 	rate  atomic.Pointer[ratelimit.Limits]
 	loops []*loop
 	work  chan func()
+	wakes netpoll.Wakes // what workers leave for loops
 	stop  chan struct{} // closed by Close: workers end
 	http  *http.Server
 	inlet *inlet
@@ -155,14 +156,21 @@ func (s *Server) Public() derp.Key { return s.public }
 func (s *Server) Attach(p netpoll.Loop, loops int) netpoll.Handler {
 	l := newLoop(s, p, loops)
 	s.loops = append(s.loops, l)
+	l.number = s.wakes.Add(p)
 	return l
 }
 
+// worker computes. Loops are told of what came of it together, as long as there is more to do.
 func (s *Server) worker() {
 	for {
 		select {
 		case fn := <-s.work:
 			fn()
+			if len(s.work) > 0 { // whoever takes the last of it wakes the loops
+				s.wakes.Settle(leaveMax)
+			} else {
+				s.wakes.Settle(0)
+			}
 			netpoll.Yield(workSlice)
 		case <-s.stop:
 			s.lastWork()
@@ -195,7 +203,7 @@ func (s *Server) submitLogin(fn func()) bool {
 // submit has a worker run fn; false when so much is queued that it must be refused.
 func (s *Server) submit(fn func()) bool {
 	if s.cfg.Submit != nil {
-		s.cfg.Submit(fn)
+		s.cfg.Submit(func() { fn(); s.wakes.Settle(0) })
 		return true
 	}
 	select {

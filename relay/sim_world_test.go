@@ -158,8 +158,11 @@ type simLoop struct {
 	world *simWorld
 }
 
-func (l *simLoop) Post(fn func()) bool {
-	ok := l.Loop.Post(func() {
+func (l *simLoop) Post(fn func()) bool  { return l.counted(l.Loop.Post, fn) }
+func (l *simLoop) Leave(fn func()) bool { return l.counted(l.Loop.Leave, fn) }
+
+func (l *simLoop) counted(post func(func()) bool, fn func()) bool {
+	ok := post(func() {
 		l.world.posts--
 		fn()
 	})

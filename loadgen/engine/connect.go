@@ -256,7 +256,7 @@ func (l *loop) greeted(c *client, server derp.Key) {
 	index, generation := c.index, c.key
 	l.e.workers.do(func() {
 		frame, shared, err := l.e.loginFrame(nil, index, generation, server)
-		l.poll.Post(func() {
+		l.e.workers.wakes.Leave(l.id, func() {
 			c := &l.e.clients[index]
 			if c.h != h {
 				return

@@ -125,7 +125,7 @@ func New(job loadgen.Job) (*Engine, error) {
 	e.progress.enter(loadgen.PhaseRamp, 0)
 	// A loop that finds no P after a system call would wait behind other goroutines.
 	e.procs = runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), loops+nWorkers+2))
-	e.workers = newWorkers(nWorkers, 4*len(e.clients)+64)
+	e.workers = newWorkers(nWorkers, 4*len(e.clients)+64, e.loops)
 	for _, l := range e.loops {
 		e.running.Go(func() {
 			runtime.LockOSThread()

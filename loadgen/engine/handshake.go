@@ -12,21 +12,33 @@ import (
 
 // workers computes what takes too long for a loop: handshakes and login boxes.
 type workers struct {
-	jobs chan func()
-	wg   sync.WaitGroup
+	jobs  chan func()
+	wg    sync.WaitGroup
+	wakes netpoll.Wakes // what is left for loops
 }
 
-func newWorkers(n, queue int) *workers {
+func newWorkers(n, queue int, loops []*loop) *workers {
 	w := &workers{jobs: make(chan func(), queue)}
+	for _, l := range loops {
+		w.wakes.Add(l.poll) // by its ID
+	}
 	for range n {
-		w.wg.Go(func() {
-			for job := range w.jobs {
-				job()
-				netpoll.Yield(workSlice)
-			}
-		})
+		w.wg.Go(w.work)
 	}
 	return w
+}
+
+// work does jobs. Loops are told of what came of them together, as long as there are more.
+func (w *workers) work() {
+	for job := range w.jobs {
+		job()
+		if len(w.jobs) > 0 { // whoever takes the last of them wakes the loops
+			w.wakes.Settle(leaveMax)
+		} else {
+			w.wakes.Settle(0)
+		}
+		netpoll.Yield(workSlice)
+	}
 }
 
 // do has a worker run the job. Each login has at most one job waiting, so that a queue as long as
@@ -104,7 +116,7 @@ func (s *shake) work(e *Engine) {
 		r := s.step(e, in)
 		over := r.tls != nil || r.err != nil
 		if over || len(r.out) > 0 {
-			s.l.poll.Post(func() { s.told(r, over) })
+			e.workers.wakes.Leave(s.l.id, func() { s.told(r, over) })
 		}
 		if over {
 			return

@@ -28,6 +28,7 @@ func (n *nowhere) Reset(netpoll.Handle)                                {}
 func (n *nowhere) Close(netpoll.Handle)                                {}
 func (n *nowhere) SetTimeout(netpoll.Handle, time.Duration)            {}
 func (n *nowhere) Post(func()) bool                                    { return true }
+func (n *nowhere) Leave(func()) bool                                   { return true }
 func (n *nowhere) Connect(_, _ netip.AddrPort) (netpoll.Handle, error) { return 0, netpoll.ErrStopped }
 
 // stage is what a stream is when a client begins to hear it.

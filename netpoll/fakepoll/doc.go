@@ -6,7 +6,7 @@
 // DERP or any real socket, read the real clock, or start goroutines.
 //
 // Who may call what from where: Loop methods belong to the turn of that loop (handler methods
-// and posted functions); only Wake, Post and Stop may be called from anywhere, other
+// and posted functions); only Wake, Post, Leave and Stop may be called from anywhere, other
 // goroutines included. Everything else (World, Peer) belongs to the goroutine that steps the
 // world; Peer methods may also be called from inside a turn, which stands for a far end that
 // acts just then.

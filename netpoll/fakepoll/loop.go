@@ -99,6 +99,17 @@ func (l *Loop) Post(fn func()) bool {
 	return true
 }
 
+// Leave implements netpoll.Loop; any goroutine may call it.
+func (l *Loop) Leave(fn func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended.Load() {
+		return false
+	}
+	l.posts = append(l.posts, fn)
+	return true
+}
+
 // Stop implements netpoll.Loop; any goroutine may call it.
 func (l *Loop) Stop() {
 	l.mu.Lock()
@@ -263,7 +274,8 @@ func (l *Loop) own(method string) bool {
 	if other := l.world.current; other != nil {
 		where = fmt.Sprintf("in a turn of loop %d", other.id)
 	}
-	l.world.Violation("loop %d: %s called %s: only Wake, Post and Stop may be", l.id, method, where)
+	l.world.Violation("loop %d: %s called %s: only Wake, Post, Leave and Stop may be",
+		l.id, method, where)
 	return false
 }
 

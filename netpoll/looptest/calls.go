@@ -37,14 +37,22 @@ func (k *Checker) Post(fn func()) bool {
 	k.mu.Lock()
 	k.wakes = true
 	k.mu.Unlock()
-	return k.Loop.Post(func() {
+	return k.Loop.Post(k.posted(fn))
+}
+
+// Leave implements netpoll.Loop.
+func (k *Checker) Leave(fn func()) bool { return k.Loop.Leave(k.posted(fn)) }
+
+// posted brackets a function that was posted or left.
+func (k *Checker) posted(fn func()) func() {
+	return func() {
 		k.event("a posted function", 0)
 		defer k.done()
 		if k.phase != phaseBegin {
 			k.report("a posted function runs after Woken or completions of its turn")
 		}
 		fn()
-	})
+	}
 }
 
 // Connect implements netpoll.Loop.

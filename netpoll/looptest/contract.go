@@ -54,6 +54,9 @@ func TestContract(t *testing.T, newRig func(t *testing.T) Rig) {
 				if s.rig.Loop().Post(func() {}) {
 					t.Error("Post succeeds after the end of the loop")
 				}
+				if s.rig.Loop().Leave(func() {}) {
+					t.Error("Leave succeeds after the end of the loop")
+				}
 			})
 			sc.play(s)
 		})

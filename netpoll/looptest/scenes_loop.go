@@ -164,7 +164,11 @@ func scenePost(s *stage) {
 	s.do(func() {
 		s.rec.log = nil
 		for i := range 5 {
-			s.loop.Post(func() { s.rec.log = append(s.rec.log, fmt.Sprint(i)) })
+			post := s.loop.Post
+			if i%2 == 0 {
+				post = s.loop.Leave
+			}
+			post(func() { s.rec.log = append(s.rec.log, fmt.Sprint(i)) })
 		}
 		s.loop.Wake()
 	})
@@ -192,7 +196,11 @@ func sceneForeign(s *stage) {
 		group.Go(func() {
 			for i := range posts {
 				s.loop.Wake()
-				s.loop.Post(func() {
+				post := s.loop.Post
+				if i%3 == 0 && i < posts-1 {
+					post = s.loop.Leave
+				}
+				post(func() {
 					if last[g] != i {
 						wrong++
 					}
