@@ -43,7 +43,9 @@ func TestYield(t *testing.T) {
 		t.Skip("the kernel has no slices that a thread may choose (before Linux 6.12)")
 	}
 	defer setSlice(0)
-	Yield(time.Millisecond)
+	for range 100 * sliceEvery { // that it never sees to the slice would be 1 in 10^44
+		Yield(time.Millisecond)
+	}
 	after, err := unix.SchedGetAttr(0, 0)
 	if err != nil {
 		t.Fatal(err)
