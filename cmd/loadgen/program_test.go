@@ -174,8 +174,8 @@ func TestProcesses(t *testing.T) {
 // TestInterrupt: Ctrl-C ends in order, with a partial report that is marked so.
 func TestInterrupt(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "report.json")
-	p := start(t, "run", "-launch", relay(t), "-clients", "50", "-rate", "200", "-warm", "0s", "-for",
-		"10m", "-o", out)
+	p := start(t, "run", "-launch", relay(t), "-clients", "50", "-rate", "200", "-seed", "1", "-warm",
+		"0s", "-for", "10m", "-o", out)
 	awaitPackets(t, listenAddr(t, child(t, p.Process.Pid)), "node1.relay.invalid")
 	if err := p.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -237,8 +237,9 @@ func TestRelayDies(t *testing.T) {
 	}
 	defer func() { _ = derpd.Process.Kill() }()
 	addr := listenAddr(t, derpd.Process.Pid)
-	p := start(t, "run", "-clients", "40", "-rate", "200", "-warm", "0s", "-for", "4s", "-drain", "1s",
-		addr)
+	// Of the few talkers of another seed all may be silent for so long.
+	p := start(t, "run", "-clients", "40", "-rate", "200", "-seed", "1", "-warm", "0s", "-for", "4s",
+		"-drain", "1s", addr)
 	awaitPackets(t, addr, "localhost")
 	if err := derpd.Process.Kill(); err != nil {
 		t.Fatal(err)
