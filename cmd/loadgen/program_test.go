@@ -117,7 +117,7 @@ func TestWorkloads(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			out := filepath.Join(t.TempDir(), "report.json")
 			p := start(t, append([]string{"run", "-launch", derpd, "-workload", name, "-for", "1500ms",
-				"-warm", "200ms", "-drain", "5s", "-busy", "off", "-o", out}, args...)...)
+				"-seed", "1", "-warm", "200ms", "-drain", "5s", "-busy", "off", "-o", out}, args...)...)
 			p.ends(t, 0)
 			p.says(t, "OK")
 			r, err := report.Read(out)
