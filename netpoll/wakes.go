@@ -44,6 +44,21 @@ func (w *Wakes) Leave(number int, fn func()) bool {
 	return true
 }
 
+// settleMax is how long goroutines with more to do let a loop wait to be told of what they have
+// done: as long as a few steps of a handshake take. Where so much waits, each waits far longer for
+// its turn.
+const settleMax = time.Millisecond
+
+// Done is the Settle of one of several goroutines that share a queue, after each piece of work.
+// While more of it waits, so do the loops: whoever does the last piece wakes them.
+func (w *Wakes) Done(waiting int) {
+	if waiting > 0 {
+		w.Settle(settleMax)
+	} else {
+		w.Settle(0)
+	}
+}
+
 // Settle wakes all loops for which something was left, if the first of it was so long ago.
 func (w *Wakes) Settle(after time.Duration) {
 	since := w.since.Load()

@@ -71,6 +71,20 @@ func TestWakes(t *testing.T) {
 	w.Settle(0)
 	check("one more was left", 1, 1, 0, 1)
 
+	w.Leave(1, nil)
+	w.Done(0)
+	check("the last piece is done", 1, 2, 0, 1)
+	w.Leave(1, nil)
+	w.since.Store(monotonic() + int64(time.Hour)) // however long this test is kept waiting
+	w.Done(1)
+	before := loops[1].woken
+	w.since.Store(monotonic() - int64(settleMax))
+	w.Done(1)
+	if before != 2 || loops[1].woken != 3 {
+		t.Errorf("more waits: woken %d times before it was due, and %d then", before, loops[1].woken)
+	}
+	loops[1].woken = 1
+
 	loops[1].meanwhile = func() { w.Leave(0, nil); w.Settle(time.Hour) }
 	w.Leave(1, nil)
 	w.Settle(0) // has passed loop 0 when something is left for it

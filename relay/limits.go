@@ -23,10 +23,6 @@ const (
 	// would leave logins a tenth of it.
 	workSlice = 250 * time.Microsecond
 
-	// leaveMax is how long a worker with more to do lets a loop wait to be told of what it has
-	// done: as long as a few steps take. When all come at once each waits far longer for its turn.
-	leaveMax = time.Millisecond
-
 	// aheadBytesMax is how much a worker opens of what follows a handshake. Request and login
 	// are 500 bytes; packets behind them are the loop's.
 	aheadBytesMax = 4 << 10

@@ -166,11 +166,7 @@ func (s *Server) worker() {
 		select {
 		case fn := <-s.work:
 			fn()
-			if len(s.work) > 0 { // whoever takes the last of it wakes the loops
-				s.wakes.Settle(leaveMax)
-			} else {
-				s.wakes.Settle(0)
-			}
+			s.wakes.Done(len(s.work))
 			netpoll.Yield(workSlice)
 		case <-s.stop:
 			s.lastWork()

@@ -32,11 +32,7 @@ func newWorkers(n, queue int, loops []*loop) *workers {
 func (w *workers) work() {
 	for job := range w.jobs {
 		job()
-		if len(w.jobs) > 0 { // whoever takes the last of them wakes the loops
-			w.wakes.Settle(leaveMax)
-		} else {
-			w.wakes.Settle(0)
-		}
+		w.wakes.Done(len(w.jobs))
 		netpoll.Yield(workSlice)
 	}
 }

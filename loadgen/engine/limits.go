@@ -46,8 +46,6 @@ const (
 	// workSlice is what a worker gives up the rest of after a step of a handshake. Beside loops that
 	// sleep it costs it nothing, and they may nearly always interrupt it.
 	workSlice = time.Millisecond
-	// leaveMax is how long a worker with more to do lets a loop wait to be told of what it has done.
-	leaveMax = time.Millisecond
 	// timerSlack is how late the kernel may let a sleeping loop be.
 	timerSlack = time.Microsecond
 	// retryAfter is how long a client that lost its connection waits before it comes back.

@@ -89,13 +89,10 @@ func (l *Loop) Wake() {
 
 // Post implements netpoll.Loop; any goroutine may call it.
 func (l *Loop) Post(fn func()) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended.Load() {
+	if !l.Leave(fn) {
 		return false
 	}
-	l.posts = append(l.posts, fn)
-	l.wake()
+	l.Wake()
 	return true
 }
 
