@@ -165,12 +165,15 @@ func crowd(z size) runner.Scenario {
 			for _, of := range []struct {
 				loadgen.Workload
 				rate float64 // of those that are not the others
-			}{{calm, slowRate}, {choked, chokedRate}, {incast, slowRate}, {flood, slowRate},
-				{slow, slowRate}} {
+				warm time.Duration
+			}{{calm, slowRate, warm}, {choked, chokedRate, standingWarm}, {incast, slowRate, warm},
+				{flood, slowRate, warm}, {slow, slowRate, standingWarm}} {
 				if _, err := s.Ramp(ctx, of.Workload); err != nil {
 					return err
 				}
-				m, err := s.Step(ctx, step(of.rate, z.window))
+				step := step(of.rate, z.window)
+				step.Warm = of.warm
+				m, err := s.Step(ctx, step)
 				if err != nil {
 					return err
 				}

@@ -6,6 +6,9 @@ const (
 	// warm is sent before each window, for TCP windows, queues and heaps to reach their steady
 	// state: goroutine stacks and receive buffers of a Go relay grow within the first 100 ms.
 	warm = 300 * time.Millisecond
+	// standingWarm is sent before the window of receivers that take little: the relay's queue for one
+	// grows until what stands there is a second old.
+	standingWarm = 2 * time.Second
 	// drain bounds the wait for what is under way when a window ends; queues hold up to a second.
 	drain = 3 * time.Second
 	// rung is the window of one step of a search for the knee: 10,000 packets at its lowest rate.

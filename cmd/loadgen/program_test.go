@@ -100,6 +100,7 @@ func (p *program) says(t *testing.T, texts ...string) {
 // TestWorkloads runs each workload shortly through relays of its own. That every packet is accounted
 // for, comes in order and to the right client is checked by the program, which fails otherwise.
 func TestWorkloads(t *testing.T) {
+	t.Parallel()
 	derpd := relay(t)
 	for name, args := range map[string][]string{
 		"idle":        {"-clients", "100"},
@@ -115,6 +116,7 @@ func TestWorkloads(t *testing.T) {
 		"stun":        {"-rate", "500"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			out := filepath.Join(t.TempDir(), "report.json")
 			p := start(t, append([]string{"run", "-launch", derpd, "-workload", name, "-for", "1500ms",
 				"-seed", "1", "-warm", "200ms", "-drain", "5s", "-busy", "off", "-o", out}, args...)...)
@@ -143,10 +145,11 @@ func TestWorkloads(t *testing.T) {
 
 // TestProcesses: a fleet of several processes, on plain TCP, at two rates.
 func TestProcesses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	out, page := filepath.Join(dir, "report.json"), filepath.Join(dir, "report.html")
 	p := start(t, "run", "-launch", relay(t), "-plain", "-processes", "2", "-clients", "100", "-rate",
-		"200,400", "-for", "1s", "-warm", "100ms", "-o", out, "-html", page)
+		"200,400", "-arrival", "constant", "-for", "1s", "-warm", "100ms", "-o", out, "-html", page)
 	p.ends(t, 0)
 	p.says(t, "-processes says so", "steady", "OK: every packet is accounted for")
 	r, err := report.Read(out)
@@ -321,7 +324,7 @@ func TestSeed(t *testing.T) {
 	for _, args := range [][]string{nil, nil, {"-seed", "77"}} {
 		out := filepath.Join(t.TempDir(), "report.json")
 		p := start(t, append([]string{"run", "-quiet", "-launch", relay(t), "-clients", "10", "-rate",
-			"50", "-for", "200ms", "-warm", "0s", "-o", out}, args...)...)
+			"50", "-arrival", "constant", "-for", "200ms", "-warm", "0s", "-o", out}, args...)...)
 		p.ends(t, 0)
 		r, err := report.Read(out)
 		if err != nil {
@@ -338,6 +341,7 @@ func TestSeed(t *testing.T) {
 // TestStartAt: two machines begin together and their reports add up. A start that has passed when
 // the clients are in is a failure.
 func TestStartAt(t *testing.T) {
+	t.Parallel()
 	dir, derpd := t.TempDir(), relay(t)
 	at := time.Now().Add(7 * time.Second).Truncate(time.Second)
 	var machines []*program
@@ -345,8 +349,8 @@ func TestStartAt(t *testing.T) {
 	for i := range 2 {
 		reports = append(reports, filepath.Join(dir, strconv.Itoa(i)+".json"))
 		machines = append(machines, start(t, "run", "-quiet", "-launch", derpd, "-clients", "10",
-			"-rate", "50", "-for", "4s", "-warm", "0s", "-start-at", at.UTC().Format(time.RFC3339),
-			"-o", reports[i]))
+			"-rate", "50", "-arrival", "constant", "-for", "4s", "-warm", "0s", "-start-at",
+			at.UTC().Format(time.RFC3339), "-o", reports[i]))
 	}
 	for i, p := range machines {
 		p.ends(t, 0)
@@ -419,8 +423,8 @@ func TestUselessFlags(t *testing.T) {
 
 // TestReportCannotBeWritten: what was measured is printed all the same, and the exit status tells.
 func TestReportCannotBeWritten(t *testing.T) {
-	p := start(t, "run", "-quiet", "-launch", relay(t), "-clients", "10", "-rate", "50", "-for",
-		"200ms", "-warm", "0", "-o", "/proc/nowhere/report.json")
+	p := start(t, "run", "-quiet", "-launch", relay(t), "-clients", "10", "-rate", "50",
+		"-arrival", "constant", "-for", "200ms", "-warm", "0", "-o", "/proc/nowhere/report.json")
 	p.ends(t, report.ExitFailed)
 	p.says(t, "/proc/nowhere/report.json", "every packet is accounted for")
 }

@@ -12,10 +12,10 @@ import (
 // Judge sets Failed, Limited and Partial from what was measured. Judging again gives the same.
 //
 // A run fails by its Incidents, if a client that should be in is not, and in each step by packets
-// that are lost without explanation, by wrong ones, by books that do not balance, by STUN requests
-// without an answer, by clients that do not answer at the end, and by connections that the relay
-// ended. An interrupted step is judged by its wrong packets only: its drain and its last question
-// were cut short.
+// that are lost without explanation, by wrong ones, by books that do not balance, by a window in
+// which nothing was due though some should talk, by STUN requests without an answer, by clients
+// that do not answer at the end, and by connections that the relay ended. An interrupted step is
+// judged by its wrong packets only: its drain and its last question were cut short.
 func Judge(r *Report) {
 	r.Failed = slices.Clone(r.Incidents)
 	r.Limited = ""
@@ -98,6 +98,10 @@ func judgeStep(s *loadgen.StepResult, mayClose bool) (failed []string) {
 	if why := judgeBooks(&s.Books); why != "" {
 		fail("%s", why)
 	}
+	if len(s.Groups) > 0 && !anyDue(s) {
+		fail("no packet was due in the window of %v, which shows nothing: take a longer window (-for), "+
+			"more packets (-rate) or another -seed", s.Window)
+	}
 	if why := judgeSTUN(s.STUN); why != "" {
 		fail("%s", why)
 	}
@@ -114,6 +118,10 @@ func judgeStep(s *loadgen.StepResult, mayClose bool) (failed []string) {
 		}
 	}
 	return failed
+}
+
+func anyDue(s *loadgen.StepResult) bool {
+	return slices.ContainsFunc(s.Groups, func(g loadgen.GroupResult) bool { return g.Due > 0 })
 }
 
 // judgeBooks tells in what way the books do not add up, if so.

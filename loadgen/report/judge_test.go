@@ -31,6 +31,12 @@ func TestJudge(t *testing.T) {
 			[]string{"counted 3 more drops than packets were lost"}, ExitFailed},
 		{"books out of balance", func(r *Report) { r.Steps[0].Books.Due += 9 },
 			[]string{"do not balance: 9 packets"}, ExitFailed},
+		{"nothing due", func(r *Report) {
+			for i := range r.Steps[0].Groups {
+				r.Steps[0].Groups[i] = loadgen.GroupResult{}
+			}
+		}, []string{"no packet was due in the window of 30s"}, ExitFailed},
+		{"nobody to talk", func(r *Report) { r.Steps[0].Groups = nil }, nil, ExitOK},
 		{"wrong packets", func(r *Report) {
 			r.Steps[0].Wrong = loadgen.Wrong{Key: 1, Order: 2, Content: 3, Twice: 4}
 		}, []string{"1 to or from a wrong key, 2 out of order, 3 altered, 4 twice"}, ExitFailed},
