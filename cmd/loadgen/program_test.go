@@ -500,7 +500,8 @@ func rewrite(t *testing.T, from, to string, change func(plan map[string]any)) {
 
 // TestDemo ends by itself, and prints lines where there is no terminal.
 func TestDemo(t *testing.T) {
-	p := start(t, "demo", "-launch", relay(t), "-clients", "50", "-rate", "100", "-for", "1500ms")
+	p := start(t, "demo", "-launch", relay(t), "-clients", "50", "-rate", "100", "-seed", "1", "-for",
+		"1500ms")
 	p.ends(t, 0)
 	p.says(t, "every packet is accounted for")
 }

@@ -100,7 +100,7 @@ func judgeStep(s *loadgen.StepResult, mayClose bool) (failed []string) {
 	}
 	if len(s.Groups) > 0 && !anyDue(s) {
 		fail("no packet was due in the window of %v, which shows nothing: take a longer window (-for), "+
-			"more packets (-rate) or another -seed", s.Window)
+			"more packets (-rate) or another -seed", units.Time(s.Window))
 	}
 	if why := judgeSTUN(s.STUN); why != "" {
 		fail("%s", why)

@@ -35,7 +35,7 @@ func TestJudge(t *testing.T) {
 			for i := range r.Steps[0].Groups {
 				r.Steps[0].Groups[i] = loadgen.GroupResult{}
 			}
-		}, []string{"no packet was due in the window of 30s"}, ExitFailed},
+		}, []string{"no packet was due in the window of 30 s"}, ExitFailed},
 		{"nobody to talk", func(r *Report) { r.Steps[0].Groups = nil }, nil, ExitOK},
 		{"wrong packets", func(r *Report) {
 			r.Steps[0].Wrong = loadgen.Wrong{Key: 1, Order: 2, Content: 3, Twice: 4}
