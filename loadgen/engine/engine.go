@@ -132,6 +132,9 @@ func New(job loadgen.Job) (*Engine, error) {
 			defer runtime.UnlockOSThread()
 			// Times are met to microseconds instead of the usual 50. It cannot fail.
 			_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0)
+			if l.id >= e.opt.Loops {
+				defer goFirst()()
+			}
 			_ = l.poll.Run(l) // nil: it runs once
 		})
 	}

@@ -46,6 +46,9 @@ const (
 	// workSlice is what a worker gives up the rest of after a step of a handshake. Beside loops that
 	// sleep it costs it nothing, and they may nearly always interrupt it.
 	workSlice = time.Millisecond
+	// firstNice is how nice the loop of OwnLoop is: beside it the handshakes of a storm get the
+	// thirtieth part of a processor that it has use for.
+	firstNice = -15
 	// timerSlack is how late the kernel may let a sleeping loop be.
 	timerSlack = time.Microsecond
 	// retryAfter is how long a client that lost its connection waits before it comes back.
