@@ -105,7 +105,7 @@ func (a *acceptor) succeeded(log *slog.Logger) {
 func (a *acceptor) tellFull(log *slog.Logger, limit int) {
 	if !a.full {
 		a.full = true
-		log.Warn("table of connections is full: closing new ones; raise MaxConns",
+		log.Warn("a loop holds as many connections as it may: closing new ones; more loops hold more",
 			"max", limit, "listener", a.addr)
 	}
 }

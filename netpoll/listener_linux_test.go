@@ -251,7 +251,7 @@ func testTableFull(t *testing.T) {
 	within(t, closed) // its place is taken until then
 	dial(t, addr)
 	within(t, handles)
-	if n := strings.Count(log.String(), "raise MaxConns"); n != 1 {
+	if n := strings.Count(log.String(), "more loops hold more"); n != 1 {
 		t.Errorf("said %d times, want once: %s", n, log.String())
 	}
 }

@@ -176,7 +176,8 @@ func (d document) losses(peer string) (string, error) {
 			if m.Higher {
 				by = 1 / by
 			}
-			if by > lossMin {
+			// What prints alike is one, by whatever hairs it differed in each round.
+			if by > lossMin && value(m, f) != value(m, reference) {
 				all = append(all, loss{fmt.Sprintf("- %s %s %s: %s, %s %s (%s)", res.Scenario, f.At,
 					m.Name, value(m, f), d.r.Reference, value(m, reference), ratio(s)), by})
 			}

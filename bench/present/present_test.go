@@ -137,6 +137,17 @@ func TestDocument(t *testing.T) {
 			t.Errorf("%s is better and is told as lost", better)
 		}
 	}
+	alike := sample()
+	for i, samples := range [][]float64{{2000, 1000, 3000}, {900, 2000, 2900}} {
+		res := &alike.Results[i]
+		res.Figures = append(res.Figures, bench.Figure{At: "40k", Measure: bench.P99, Load: 40e3,
+			Samples: samples, Rounds: []int{1, 2, 3}})
+	}
+	b.Reset()
+	if err := Document(&b, `{{losses "derpd"}}`, alike, nil); err != nil ||
+		strings.Contains(b.String(), "40k") {
+		t.Errorf("%v, what prints alike is told as lost: %s", err, &b)
+	}
 	latency := sample()
 	for i := range latency.Results {
 		latency.Results[i].Scenario = "latency-tls"

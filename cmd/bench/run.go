@@ -155,7 +155,7 @@ func (o *runOptions) estimate(w io.Writer, scenarios []runner.Scenario) error {
 func (o *runOptions) newReport(c *console) (*bench.Report, error) {
 	var err error
 	r := &bench.Report{Time: time.Now().UTC().Truncate(time.Second), Version: version(),
-		Command: "bench " + strings.Join(c.Args, " "), Commit: commit(), Go: runtime.Version(),
+		Command: c.Line("bench"), Commit: commit(), Go: runtime.Version(),
 		Scale: o.scale, CPU: o.cpu, Peers: o.peers}
 	if r.Reference, err = o.peers.reference(o.reference); err != nil {
 		return nil, err

@@ -53,8 +53,8 @@ func (s *server) loopsOn(engine netpoll.Engine, make loopMaker) error {
 	c := s.cfg
 	for i, ln := range s.lns {
 		loop, err := make(engine, i, netpoll.Config{Listeners: []*netpoll.Listener{ln},
-			UserTimeout: c.userTimeout, KeepAlive: c.keepAliveTime(), Gather: c.latencyBudget,
-			Logger: s.log})
+			MaxConns: max(netpoll.MaxConnsDefault, c.maxConnections), UserTimeout: c.userTimeout,
+			KeepAlive: c.keepAliveTime(), Gather: c.latencyBudget, Logger: s.log})
 		if err != nil {
 			return err
 		}

@@ -20,13 +20,16 @@ func TestFewerRingsThanLoops(t *testing.T) {
 	}
 	for _, engine := range []string{engineAuto, string(netpoll.EngineURing)} {
 		var log bytes.Buffer
-		s := &server{cfg: &config{loops: 3, engine: engine}, engine: netpoll.EngineURing,
+		s := &server{cfg: &config{loops: 3, engine: engine, maxConnections: 2e6}, engine: netpoll.EngineURing,
 			log: slog.New(slog.NewTextHandler(&log, nil))}
 		if err := s.listenOn(netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
 			t.Fatal(err)
 		}
 		addr := s.lns[0].Addr()
 		err := s.makeLoops(func(e netpoll.Engine, id int, cfg netpoll.Config) (netpoll.Runner, error) {
+			if cfg.MaxConns != 2e6 {
+				t.Errorf("a loop holds %d connections at most", cfg.MaxConns)
+			}
 			if e == netpoll.EngineURing && id == 2 {
 				return nil, errors.New("no memory for a third ring")
 			}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -235,7 +234,7 @@ func keep(r *report.Report, p *plan.Result) {
 func newReport(kind report.Kind, c *console, job loadgen.Job) *report.Report {
 	name, _ := os.Hostname() // without one the report names no machine
 	r := &report.Report{Host: name, Kind: kind, Time: time.Now(),
-		Command: "loadgen " + strings.Join(c.Args, " "),
+		Command: c.Line("loadgen"),
 		Version: version(), Job: job}
 	if m, err := host.ReadMachine(); err == nil {
 		r.Machine = m

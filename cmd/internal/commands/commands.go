@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"unicode"
 )
 
 // The exit statuses of an error that is no Status.
@@ -22,6 +24,23 @@ const (
 type Console struct {
 	Out, Errs io.Writer
 	Args      []string // of the whole command line, without the program
+}
+
+// Line is the command line of a program, in a form that a shell takes.
+func (c *Console) Line(program string) string {
+	line := []string{program}
+	for _, arg := range c.Args {
+		if arg == "" || strings.ContainsFunc(arg, special) {
+			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		}
+		line = append(line, arg)
+	}
+	return strings.Join(line, " ")
+}
+
+// special tells whether a shell may take a character for something else than itself.
+func special(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_./:,=+@%", r)
 }
 
 // Status is an error that only says how the process ends: everything has been said.

@@ -10,6 +10,15 @@ import (
 	"testing"
 )
 
+// TestLine: what is printed can be typed again.
+func TestLine(t *testing.T) {
+	c := Console{Args: []string{"run", "-peer", "a=no-files:bin/a -engine epoll", "-o", "it's.json", ""}}
+	want := `bench run -peer 'a=no-files:bin/a -engine epoll' -o 'it'\''s.json' ''`
+	if got := c.Line("bench"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 func TestRun(t *testing.T) {
 	var said error
 	p := Program{Name: "prog", Usage: "the usage\n", Commands: map[string]Command{
