@@ -6,6 +6,9 @@ NODES ?= 1
 # What derpd does most, by which the compiler chooses what to inline. It is no default.pgo, which
 # would compile every dependency a second time for each kind of test too, 45 s of processor time.
 PGO := cmd/derpd/derpd.pgo
+# A program with the race detector waits at its end for others to report; by default a second, and
+# the tests start and end hundreds of programs.
+export GORACE ?= atexit_sleep_ms=50
 
 .PHONY: run build release pgo demo load-100k plan-check test interop tailnet bench-peers bench-quick \
 	bench-gate bench-stable benchmarks test-arm64 lint vuln fuzz clean

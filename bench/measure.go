@@ -14,6 +14,7 @@ const (
 	Counted    Class = "counted"    // does not depend on the speed of the machine
 	Batching   Class = "batching"   // counted, but depends on how many packets come together
 	Memory     Class = "memory"     // depends on the allocator's mood
+	Loss       Class = "loss"       // shares of what was due, next to nothing on any machine
 	Timing     Class = "timing"     // processor time
 	Throughput Class = "throughput" // how much is got through
 	Latency    Class = "latency"    // the median
@@ -37,6 +38,7 @@ const (
 	CPUUser       = "cpu-user"
 	CPUSystem     = "cpu-system"
 	Delivered     = "delivered"
+	Lost          = "lost"
 	Goodput       = "goodput"
 	P50           = "p50"
 	P99           = "p99"
@@ -64,6 +66,8 @@ var Measures = []Measure{
 	{CPUUser, "user-us/packet", Detail, false, "of this in the program, where samples tell it", micros},
 	{CPUSystem, "sys-us/packet", Detail, false, "of this in the kernel, where samples tell it", micros},
 	{Delivered, "packets/s", Throughput, true, "packets delivered a second", perSecond},
+	{Lost, "lost", Loss, false, "share of the packets due that never came, at a rate that is kept",
+		units.Percent},
 	{Goodput, "of-knee", Throughput, true, "delivered, as a share of the knee", units.Percent},
 	{P50, "p50-us", Latency, false, "median latency from when a packet or request was due", micros},
 	{P99, "p99-us", Tail, false, "latency that 99 of 100 packets or requests keep", micros},

@@ -35,7 +35,8 @@ func MergeRamp(parts []*RampResult) *RampResult {
 //
 //   - Step is the first one's with the rates added, as of generators that know nothing of each
 //     other.
-//   - Began is the earliest, Window and Readmit are the longest.
+//   - Began is the earliest, Window and Readmit are the longest; Readmit is 0 if a part has none,
+//     whose clients did not all come back.
 //   - Groups and STUN are joined by name, in the order of their first coming.
 //   - Drops are added, and known if one part knows them: two parts that read the same relay's
 //     counters would count them twice, so one of them must not read.
@@ -50,6 +51,7 @@ func MergeSteps(parts []*StepResult) *StepResult {
 		return sum
 	}
 	sum.Step, sum.Began, sum.Step.Rate = parts[0].Step, parts[0].Began, 0
+	away := false // clients of a cut
 	for _, p := range parts {
 		sum.Step.Rate += p.Step.Rate
 		if p.Began.Before(sum.Began) {
@@ -65,11 +67,17 @@ func MergeSteps(parts []*StepResult) *StepResult {
 		sum.Asked += p.Asked
 		sum.Failures.Merge(p.Failures)
 		sum.Logins += p.Logins
+		if p.Readmit == 0 {
+			away = true
+		}
 		sum.Readmit = max(sum.Readmit, p.Readmit)
 		sum.STUN = mergeSTUN(sum.STUN, p.STUN)
 		sum.Processes += p.Processes
 		sum.Relays = append(sum.Relays, p.Relays...)
 		sum.Notes = mergeNotes(sum.Notes, p.Notes)
+	}
+	if away {
+		sum.Readmit = 0
 	}
 	sum.Slack = mergeSlack(parts)
 	sum.Series = mergeSeries(parts)

@@ -277,7 +277,7 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 		c.Ratio = c.New.Median / c.Old.Median
 		c.P = benchmath.AssumeNothing.Compare(bench.Sample(f.Samples), bench.Sample(now.Samples)).P
 		if usesReference(m.Class) {
-			c.AgainstReference = r.againstReference(was, is, f, now)
+			c.AgainstReference = r.againstReference(was, is, f, now, limit.Relative)
 		}
 		c.Verdict = Shown
 		switch above, _ := o.exceeds(was.Peer, now); {
@@ -310,7 +310,9 @@ func firstLine(s string) string {
 }
 
 // usesReference tells whether figures of a class move with the machine.
-func usesReference(c bench.Class) bool { return c != bench.Counted && c != bench.Memory }
+func usesReference(c bench.Class) bool {
+	return c != bench.Counted && c != bench.Memory && c != bench.Loss
+}
 
 // sameReference tells whether both reports have one build of the reference.
 func (r *Result) sameReference() bool {
@@ -326,18 +328,34 @@ func (r *Result) yardstick(peer string) bool {
 }
 
 // againstReference is how far the ratio to the reference moved; NaN if the reports do not have the
-// same reference, or the figure is its own.
-func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure) float64 {
+// same reference, the figure is its own, or its rounds differ by more than a machine's mood.
+func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure,
+	relative float64) float64 {
 	name := r.Old.Reference
 	if !r.sameReference() || was.Peer == name {
 		return math.NaN()
 	}
-	then := bench.Ratio(f, r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure))
-	later := bench.Ratio(now, r.New.Result(is.Scenario, name).Figure(f.At, f.Measure))
+	before := r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure)
+	after := r.New.Result(is.Scenario, name).Figure(f.At, f.Measure)
+	if !steady(before, relative) || !steady(after, relative) {
+		return math.NaN()
+	}
+	then, later := bench.Ratio(f, before), bench.Ratio(now, after)
 	if !then.Known() || !later.Known() || then.Median == 0 {
 		return math.NaN()
 	}
 	return later.Median / then.Median
+}
+
+// steady tells whether something can be measured by a figure. One whose rounds are far apart tells
+// of itself: derper at full speed delivers 2,500 packets a second in one round and 65,000 in the
+// next.
+func steady(f *bench.Figure, relative float64) bool {
+	if f == nil || len(f.Samples) == 0 {
+		return false
+	}
+	least, most := slices.Min(f.Samples), slices.Max(f.Samples)
+	return most <= least*math.Pow(1+relative, steadyPower)
 }
 
 // judge decides on a figure that both reports have.

@@ -22,6 +22,8 @@ var Thresholds = map[bench.Class]Threshold{
 	bench.Batching: {0.5, 0.1},
 	// Heaps grow in steps, and collections come when they come: 6 MB more or less.
 	bench.Memory: {0.25, 100},
+	// Below the knee nothing is lost; a packet in two hundred is more than a stall of the machine.
+	bench.Loss: {0, 0.005},
 	// Processor time depends on what shares the caches and on the host's clock.
 	bench.Timing: {0.30, 0.3},
 	// Knees are found in steps of 9 %, at rates where everything matters.
@@ -42,6 +44,8 @@ const (
 	// than samplesMin samples, or one: of so few, chance alone often puts one above the other.
 	fewPower = 1.5
 	onePower = 3
+	// steadyPower is how many times over the rounds of the reference may differ by what a median may.
+	steadyPower = 3
 )
 
 // of is the threshold of a figure of n samples.

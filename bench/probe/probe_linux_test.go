@@ -158,7 +158,7 @@ func TestSamples(t *testing.T) {
 			}
 			all := user + system
 			least, most := used.Seconds()*samplesPerSecond, (clock()-outer).Seconds()*samplesPerSecond
-			if float64(all) < least*.8 || float64(all) > most*1.2 {
+			if float64(all) < least*.7 || float64(all) > most*1.4 {
 				t.Errorf("%s: %d samples, want %.0f to %.0f", tc.name, all, least, most)
 			}
 			if share := float64(user) / float64(all); share < tc.userMin || share > tc.userMax {

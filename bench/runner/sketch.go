@@ -112,7 +112,7 @@ func (f *sketchFleet) Step(_ context.Context, s loadgen.Step) (*loadgen.StepResu
 		r.Asked = f.job.Workload.Clients()
 		r.Answered = r.Asked
 	}
-	latency := loadgen.NewHist()
+	latency := loadgen.NewHist() // of one packet, whatever came
 	latency.Record(time.Millisecond)
 	if f.job.Workload.STUN != nil {
 		r.STUN = &loadgen.STUNResult{Due: 1, Sent: 1, Answered: 1, Asked: 1, Latency: latency}

@@ -70,6 +70,9 @@ func addCost(s *runner.Session, at string, load float64, m *runner.Measured) {
 
 func addLatency(s *runner.Session, at string, load float64, m *runner.Measured) {
 	h := m.Latency()
+	if due := m.Due(); due > 0 {
+		s.Add(at, bench.Lost, max(0, 1-float64(h.Count())/float64(due)), load, m)
+	}
 	s.Add(at, bench.P50, runner.Micros(h.At(50)), load, m)
 	s.Add(at, bench.P99, runner.Micros(h.At(99)), load, m)
 	s.Add(at, bench.P999, runner.Micros(h.At(99.9)), load, m)

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +64,10 @@ func Find(name string) (*Scale, error) {
 // Only keeps the scenarios of these names, and is an error if one does not exist.
 func (s *Scale) Only(names []string) error {
 	var kept []runner.Scenario
-	for _, name := range names {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("scenario %q is named twice", name)
+		}
 		found := false
 		for i := range s.Scenarios {
 			if s.Scenarios[i].Name == name {

@@ -96,6 +96,12 @@ func (o *planOptions) plan(ctx context.Context, c *console, args []string) error
 		return err
 	}
 	r.Partial = result.Partial
+	switch p := &result.Planned; {
+	case result.Wrong != "":
+		r.Incidents = append(r.Incidents, result.Wrong)
+	case !result.Partial && (p.Rate == 0 || p.P99 == 0):
+		r.Incidents = append(r.Incidents, "the plan promises nothing: "+p.Why)
+	}
 	return o.deliver(c, r, sections(r)...)
 }
 

@@ -20,6 +20,9 @@ func (l *loop) beginLogins(now int64) {
 		l.waiting = append(l.waiting, l.again[0].client)
 		l.again = slices.Delete(l.again, 0, 1)
 	}
+	l.credit = min(l.credit+l.loginsPerSec()*time.Duration(now-l.creditAt).Seconds(),
+		float64(l.e.loginsPerLoop))
+	l.creditAt = now
 	for len(l.waiting) > 0 && l.logins < l.e.loginsPerLoop {
 		if l.e.opt.PerSec > 0 {
 			if l.credit < 1 {
@@ -33,6 +36,11 @@ func (l *loop) beginLogins(now int64) {
 		l.connect(c)
 		l.active = true
 	}
+}
+
+// loginsPerSec is this loop's part of a bounded rate of logins; 0: not bounded.
+func (l *loop) loginsPerSec() float64 {
+	return l.e.opt.PerSec * float64(len(l.own)) / float64(len(l.e.clients))
 }
 
 func (l *loop) connect(c *client) {

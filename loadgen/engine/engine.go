@@ -297,7 +297,7 @@ func (e *Engine) Ramp(ctx context.Context) (*loadgen.RampResult, error) {
 	tick := time.NewTicker(lookSpan)
 	defer tick.Stop()
 	var s look
-	for last := began; ; {
+	for {
 		s = e.look(false)
 		if s.open+s.gone == len(e.clients) || s.hopeless() {
 			break
@@ -308,14 +308,7 @@ func (e *Engine) Ramp(ctx context.Context) (*loadgen.RampResult, error) {
 			r := e.ramped(&s, began)
 			r.Partial = true
 			return r, nil
-		case now := <-tick.C:
-			if e.opt.PerSec > 0 {
-				each := e.opt.PerSec * now.Sub(last).Seconds() / float64(len(e.clients))
-				e.each(func(l *loop) {
-					l.credit = min(l.credit+each*float64(len(l.own)), float64(e.loginsPerLoop))
-				})
-			}
-			last = now
+		case <-tick.C:
 		}
 	}
 	if s.open == 0 && len(e.clients) > 0 {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,11 +20,12 @@ type loop struct {
 	at   []int32 // client of a slot, plus 1
 
 	// Logging in.
-	waiting []int32 // clients to log in, the last first
-	again   []retry // clients that come back after a while, the soonest first
-	logins  int     // in flight
-	credit  float64 // logins that may begin; with a bounded rate
-	open    int     // logged in
+	waiting  []int32 // clients to log in, the last first
+	again    []retry // clients that come back after a while, the soonest first
+	logins   int     // in flight
+	credit   float64 // logins that may begin; with a bounded rate
+	creditAt int64   // when that was so
+	open     int     // logged in
 
 	// Sending and receiving.
 	run      *run // nil: no step
@@ -94,8 +96,9 @@ func newLoop(e *Engine, id, of int) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loop{e: e, id: id, poll: poll, sample: 1, counts: counts{login: loadgen.NewHist(),
-		lag: loadgen.NewHist(), recent: loadgen.NewHist()}}, nil
+	return &loop{e: e, id: id, poll: poll, creditAt: netpoll.Clock(), sample: 1,
+		counts: counts{login: loadgen.NewHist(), lag: loadgen.NewHist(),
+			recent: loadgen.NewHist()}}, nil
 }
 
 // goFirst lets the calling thread, which is its goroutine's alone, run before the others of this
@@ -230,6 +233,12 @@ func (l *loop) setAlarm(now int64) {
 	}
 	if len(l.again) > 0 && (at == 0 || l.again[0].at < at) {
 		at = max(l.again[0].at, now)
+	}
+	if len(l.waiting) > 0 && l.e.opt.PerSec > 0 && l.credit < 1 {
+		next := now + int64((1-l.credit)/l.loginsPerSec()*float64(time.Second))
+		if at == 0 || next < at {
+			at = next
+		}
 	}
 	l.poll.WakeAt(at)
 }

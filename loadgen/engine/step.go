@@ -52,6 +52,7 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	}
 	x := &execution{e: e, run: r, before: e.look(true)}
 	e.each(func(l *loop) { l.prepare(r) })
+	e.readmit.Store(0) // an earlier cut's, if all are back now or ever
 	x.result = loadgen.StepResult{Step: s, Processes: 1,
 		Began: time.Now().Add(time.Duration(start - netpoll.Clock()))}
 	stun, err := e.startSTUN(ctx, &r)
@@ -89,6 +90,7 @@ func (l *loop) prepare(r run) {
 			l.e.receiving[f] = receiving{held: l.e.readingOf(c) != loadgen.Reading{}}
 		}
 		l.startReading(c)
+		c.away = false
 		if c.out != nil {
 			l.arm(c.out, &r)
 			all = append(all, c.out)
@@ -266,7 +268,8 @@ func (x *execution) sample(now int64) {
 	x.last = s
 }
 
-// drain lets what is due be sent for a moment longer and waits for what is under way.
+// drain lets what is due be sent for a moment longer and waits for what is under way, packets and
+// clients of a cut.
 func (x *execution) drain(ctx context.Context) {
 	e := x.e
 	e.progress.enter(loadgen.PhaseDrain, x.run.step.Drain)
@@ -287,22 +290,30 @@ func (x *execution) drain(ctx context.Context) {
 	})
 	x.run.until = min(x.run.until, max(now, x.run.from+1))
 	over := now + int64(x.run.step.Drain)
-	quiet, last, hurries := now, e.look(false), false
+	quiet, last, hurries, away := now, e.look(false), false, x.away()
 	for netpoll.Clock() < over {
-		if last.sent <= last.delivered || netpoll.Clock() > quiet+int64(quietSpan) {
+		if last.sent <= last.delivered && away == 0 || netpoll.Clock() > quiet+int64(quietSpan) {
 			break
 		}
 		if !hurries && x.interrupted(ctx) {
 			hurries, over = true, min(over, netpoll.Clock()+int64(hurrySpan))
 		}
 		time.Sleep(lookSpan)
-		s := e.look(false)
-		if s.delivered != last.delivered {
+		s, still := e.look(false), x.away()
+		if s.delivered != last.delivered || still != away {
 			quiet = netpoll.Clock()
 		}
-		last = s
+		last, away = s, still
 		e.note(&s, 1)
 	}
+}
+
+// away is how many clients of this step's cut are not back.
+func (x *execution) away() int64 {
+	if !x.cutDone {
+		return 0
+	}
+	return x.e.away.Load()
 }
 
 // interrupted tells whether the context has ended the step while there was something left to do.

@@ -170,6 +170,24 @@ func TestStorm(t *testing.T) {
 	}
 }
 
+// TestStormAtARate: a bounded rate of logins holds for those who come back too, in each step, and
+// the drain waits for them.
+func TestStormAtARate(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, reference.Start(t, reference.Options{TLS: true}), func(j *loadgen.Job) {
+		j.Workload.Idle, j.Options.PerSec, j.Options.LoginsAt = 100, 100, 10
+		j.Workload.Cut = &loadgen.Cut{After: 100 * time.Millisecond, Share: 1}
+	})
+	f.ramp()
+	const least = 900 * time.Millisecond // ten may come at once
+	for range 2 {
+		r := f.step(loadgen.Step{Rate: 100, Window: 300 * time.Millisecond, Drain: 20 * time.Second})
+		if r.Logins != 100 || r.Readmit < least || r.Failures.Sum() > 0 {
+			t.Errorf("%d logins in %v, failures %v", r.Logins, r.Readmit, r.Failures.Lines())
+		}
+	}
+}
+
 // TestReceiversThatDoNotRead: what they are sent is in flight as long as nobody drops it.
 func TestReceiversThatDoNotRead(t *testing.T) {
 	t.Parallel()

@@ -226,7 +226,8 @@ func TestWrongDeliveryEndsThePlan(t *testing.T) {
 	s := newSim(50_000)
 	s.wrong = true
 	res := plan(t, s, goal, Options{})
-	if !res.Partial || res.Planned.Verified || len(res.Steps) != 1 {
+	if !res.Partial || res.Planned.Verified || len(res.Steps) != 1 || res.Steps[0].Carried ||
+		res.Wrong == "" {
 		t.Errorf("partial %v, planned %+v, %d steps", res.Partial, res.Planned, len(res.Steps))
 	}
 }

@@ -54,12 +54,15 @@ func (r *run) probe(ctx context.Context, why Purpose, rate float64, window time.
 		row.P99.Round(time.Microsecond), row.remark())
 	if row.Lost != "" {
 		r.note("at %.0f packets/s %s", rate, row.Lost)
+	}
+	if row.Lost != "" && r.over == nil {
 		r.reopen(ctx)
 	}
 	return &r.res.Steps[len(r.res.Steps)-1]
 }
 
-// fill takes the figures of the window, of the groups that count.
+// fill takes the figures of the window, of the groups that count. The latencies are those of the
+// group that waits longest, for a plan promises its p99 to each.
 func (row *Row) fill(res *loadgen.StepResult, counted map[string]bool) {
 	row.Window, row.latency = res.Window, loadgen.NewHist()
 	var due, delivered uint64
@@ -68,7 +71,9 @@ func (row *Row) fill(res *loadgen.StepResult, counted map[string]bool) {
 		if counted[g.Name] {
 			due += g.Due
 			delivered += g.Delivered
-			row.latency.Merge(g.Latency)
+			if g.Latency.Count() > 0 && g.Latency.At(99) >= row.latency.At(99) {
+				row.latency = g.Latency
+			}
 		}
 	}
 	if s := res.Window.Seconds(); s > 0 {
@@ -107,11 +112,15 @@ func (r *run) judge(row *Row, res *loadgen.StepResult, late bool) {
 	}
 	short := row.Due*deliveredMin - row.Delivered // a second
 	edge := row.Rate * edgeMax.Seconds() / max(row.Window.Seconds(), edgeMax.Seconds())
+	if res.Wrong.Any() {
+		row.Lost = "packets were delivered wrongly"
+	}
 	row.Carried = row.Lost == "" && row.Due > 0 && row.Delivered > 0 && short <= edge
 	row.Within = row.Carried && row.P99 <= r.res.Goal.P99
 	if res.Wrong.Any() {
-		r.stop(errors.New("the relay delivered packets wrongly (key, order or content), " +
-			"so no rate of it is worth planning with"))
+		r.res.Wrong = "the relay delivered packets wrongly (key, order or content), so no rate of it " +
+			"is worth planning with"
+		r.stop(errors.New(r.res.Wrong))
 	}
 }
 

@@ -19,6 +19,8 @@ type Result struct {
 	Safety   float64          `json:"safety"` // planned load over the knee of latency
 	// Partial: it was stopped, or the relay went away, before the plan was complete; Notes say.
 	Partial bool `json:"partial,omitempty"`
+	// Wrong is what the relay did that no relay may, by which the plan ended; empty: nothing.
+	Wrong string `json:"wrong,omitempty"`
 
 	Throughput Knee    `json:"throughput_knee"`
 	Latency    Knee    `json:"latency_knee"`

@@ -25,7 +25,11 @@ func Judge(r *Report) {
 	}
 	for i, s := range r.Steps {
 		r.Partial = r.Partial || s.Partial
-		for _, why := range judgeStep(s, r.expectsClosing()) {
+		failed := judgeStep(s, r.expectsClosing())
+		if why := r.judgeReturn(s); why != "" {
+			failed = append(failed, why)
+		}
+		for _, why := range failed {
 			r.Failed = append(r.Failed, inStep(i, len(r.Steps))+why)
 		}
 		if s.Slack.Limited != "" && r.Limited == "" {
@@ -93,6 +97,10 @@ func judgeStep(s *loadgen.StepResult, mayClose bool) (failed []string) {
 		fail("%s STUN answers had another address or transaction", units.Count(s.STUN.Wrong))
 	}
 	if s.Partial {
+		// A process of the generator that has died is no interruption.
+		if c := s.Failures[loadgen.FailLocal]; c != nil && c.Count > 0 {
+			fail("%s clients failed on this machine: %s", units.Count(c.Count), c.Example)
+		}
 		return failed
 	}
 	if why := judgeBooks(&s.Books); why != "" {
@@ -118,6 +126,33 @@ func judgeStep(s *loadgen.StepResult, mayClose bool) (failed []string) {
 		}
 	}
 	return failed
+}
+
+// judgeReturn tells whether clients that are cut off, or come and go, are in again at the end.
+func (r *Report) judgeReturn(s *loadgen.StepResult) string {
+	w := &r.Job.Workload
+	switch {
+	case s.Partial:
+	case w.Cut != nil && s.Window <= w.Cut.After:
+		return fmt.Sprintf("the window of %s ended before the cut, which comes after %s: take a longer "+
+			"one (-for)", units.Time(s.Window), units.Time(w.Cut.After))
+	case w.Cut != nil && s.Readmit == 0:
+		return fmt.Sprintf("not all clients came back after the cut: %s are logged in at the end%s",
+			units.Count(s.Clients), because(s.Failures))
+	case w.Churn != nil && r.Ramp != nil &&
+		float64(s.Clients) < churnBackMin*float64(r.Ramp.Clients)-w.Churn.PerSecond:
+		return fmt.Sprintf("clients that left were not replaced: %s of %s are logged in at the end%s",
+			units.Count(s.Clients), units.Count(r.Ramp.Clients), because(s.Failures))
+	}
+	return ""
+}
+
+// because tells the most frequent class of failures, if there are any.
+func because(f loadgen.Failures) string {
+	if f.Sum() == 0 {
+		return ""
+	}
+	return "; " + mostly(f)
 }
 
 func anyDue(s *loadgen.StepResult) bool {

@@ -36,6 +36,31 @@ func TestJudge(t *testing.T) {
 				r.Steps[0].Groups[i] = loadgen.GroupResult{}
 			}
 		}, []string{"no packet was due in the window of 30 s"}, ExitFailed},
+		{"cut and back", func(r *Report) {
+			r.Job.Workload.Cut = &loadgen.Cut{After: time.Second, Share: 1}
+			r.Steps[0].Readmit = time.Second
+		}, nil, ExitOK},
+		{"cut and not back", func(r *Report) {
+			r.Job.Workload.Cut = &loadgen.Cut{After: time.Second, Share: 1}
+			r.Steps[0].Clients, r.Steps[0].Asked, r.Steps[0].Answered = 20, 20, 20
+			r.Steps[0].Failures.Add(loadgen.FailLogin, 5000, "closed")
+		}, []string{"not all clients came back after the cut: 20 are logged in at the end; login, such"},
+			ExitFailed},
+		{"cut too late", func(r *Report) {
+			r.Job.Workload.Cut = &loadgen.Cut{After: time.Minute, Share: 1}
+		}, []string{"the window of 30 s ended before the cut, which comes after"}, ExitFailed},
+		{"churn", func(r *Report) {
+			r.Job.Workload.Churn = &loadgen.Churn{PerSecond: 100}
+			r.Steps[0].Clients = 1700
+		}, nil, ExitOK},
+		{"churn of which none come back", func(r *Report) {
+			r.Job.Workload.Churn = &loadgen.Churn{PerSecond: 100}
+			r.Steps[0].Clients = 1699
+		}, []string{"clients that left were not replaced: 1,699 of 2,000"}, ExitFailed},
+		{"a process of the generator died", func(r *Report) {
+			r.Steps[0].Partial = true
+			r.Steps[0].Failures.Add(loadgen.FailLocal, 1000, "signal: killed")
+		}, []string{"1,000 clients failed on this machine: signal: killed"}, ExitFailed},
 		{"nobody to talk", func(r *Report) { r.Steps[0].Groups = nil }, nil, ExitOK},
 		{"wrong packets", func(r *Report) {
 			r.Steps[0].Wrong = loadgen.Wrong{Key: 1, Order: 2, Content: 3, Twice: 4}

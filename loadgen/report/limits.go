@@ -14,6 +14,9 @@ const (
 	stepChartsMax = 12
 	// linesPerChartMax is how many lines of one chart have a colour of their own.
 	linesPerChartMax = 6
+	// churnBackMin is the share of the clients that are in at the end of a step in which some leave
+	// and others take their places; those of a second may be on their way.
+	churnBackMin = 0.9
 	// stunLostMax is the share of STUN requests that may have no answer: UDP loses a few where
 	// buffers are short, and a server that leaves more unanswered does not carry the rate.
 	stunLostMax = 0.01
