@@ -123,6 +123,10 @@ const (
 	// which takes microseconds. After it memory that they might use is not given back.
 	quiesceMax = 5 * time.Second
 
+	// looksPerTimeout is how often a peer that holds a send up is looked after in a write timeout:
+	// what it has not acknowledged may be as much as before by chance, but hardly so often.
+	looksPerTimeout = 4
+
 	// leaveMax is how long a connection without a write timeout may take, after Close, to send
 	// what was copied. The kernel would give the same bytes minutes, in its own memory.
 	leaveMax = 10 * time.Second

@@ -174,75 +174,6 @@ func testWriteTimeout(t *testing.T) {
 	}
 }
 
-// A peer that takes a little within each write timeout is slow, not dead, however long the
-// whole takes, and although epoll tells of large steps only.
-func TestWriteTimeoutIsForProgress(t *testing.T) { eachEngine(t, testWriteTimeoutIsForProgress) }
-
-func testWriteTimeoutIsForProgress(t *testing.T) {
-	const tries = 5
-	for range tries {
-		if readSlowly(t) {
-			return
-		}
-	}
-	t.Fatalf("the reader was kept waiting in each of %d runs: the machine is too busy", tries)
-}
-
-// readSlowly reads a piece at a time from a loop whose write timeout is many pieces long. It is
-// false, and says nothing of the loop, if the reader itself was kept from reading for so long that
-// the loop might rightly have given it up.
-func readSlowly(t *testing.T) bool {
-	const (
-		timeout = 500 * time.Millisecond
-		window  = 4 // pieces: what the kernel may let pass before it tells the other side
-	)
-	sent := make(chan sentEvent, 2)
-	p := &probe{}
-	p.sent = func(h Handle, b []byte, n int, err error) { sent <- sentEvent{h, b, n, err} }
-	b := make([]byte, 4<<20)
-	p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
-		// A third of this takes the peer longer than the timeout.
-		withSocket(t, p.loop, h, func(fd int) {
-			err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 200<<10)
-			if err != nil {
-				t.Error(err)
-			}
-		})
-		p.loop.SetWriteTimeout(h, timeout)
-		p.loop.Send(h, b)
-	}
-	reads := []time.Time{time.Now()}
-	late := func() bool { return time.Since(reads[max(0, len(reads)-window)]) > timeout*3/4 }
-	peer := dialNarrow(t, runLoop(t, p, Config{}), 32<<10)
-	piece := make([]byte, 8<<10)
-	rest := len(b)
-	for range 40 {
-		n, err := io.ReadFull(peer, piece)
-		if late() {
-			return false
-		}
-		reads = append(reads, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		rest -= n
-		time.Sleep(timeout / 12) // the slowness under test
-	}
-	if late() {
-		return false
-	}
-	if len(sent) > 0 {
-		t.Fatalf("Sent while the peer was taking bytes: %v", (<-sent).err)
-	}
-	if _, err := io.CopyN(io.Discard, peer, int64(rest)); err != nil {
-		t.Fatal(err)
-	}
-	if e := within(t, sent); e.err != nil || e.n != len(b) {
-		t.Errorf("Sent %d of %d, %v", e.n, len(b), e.err)
-	}
-	return true
-}
-
 // dialNarrow connects with a receive buffer of a fixed size, so that the window follows what
 // is read.
 func dialNarrow(t *testing.T, addr netip.AddrPort, bytes int) *net.TCPConn {
@@ -250,7 +181,8 @@ func dialNarrow(t *testing.T, addr netip.AddrPort, bytes int) *net.TCPConn {
 	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 		var failed error
 		err := raw.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
+			failed = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, bytes),
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1400)) // as on a real way
 		})
 		return errors.Join(err, failed)
 	}}

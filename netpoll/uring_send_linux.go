@@ -24,6 +24,7 @@ type passage struct {
 	// queued is the number of bytes in the kernel, not acknowledged, when the write timer was
 	// started; -1 until the kernel has answered.
 	queued   int
+	looks    uint8 // at what is not acknowledged, since then: it was as much
 	sqe      *uring.SQE
 	number   uint32 // of sqe
 	quiet    bool   // sqe completes only if the kernel does not take all of b
@@ -249,10 +250,15 @@ func (l *URing) startWriteTimer(slot int32, c *uconn, p *passage) {
 	if c.writeTimeout == 0 {
 		return
 	}
-	p.queued = -1
+	p.queued, p.looks = -1, 0
 	p.checking = false
 	l.askUnsent(slot, c, kindQueued)
-	d := time.Duration(c.writeTimeout) * time.Millisecond
+	l.lookLater(slot, c)
+}
+
+// lookLater sets the write timer to the next look.
+func (l *URing) lookLater(slot int32, c *uconn) {
+	d := time.Duration(c.writeTimeout) * time.Millisecond / looksPerTimeout
 	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
 }
 
@@ -271,9 +277,9 @@ func (l *URing) queued(c *uconn, res int32) {
 	}
 }
 
-// sendExpired asks whether the peer has taken anything in the time. The kernel goes on with a
-// send only when a good part of what it may hold is free, which a slow peer may not achieve in
-// the time; what it has acknowledged tells it from a dead one.
+// sendExpired asks whether the peer has taken anything. The kernel goes on with a send only when a
+// good part of what it may hold is free, which a slow peer may not achieve in the time; what it has
+// acknowledged tells it from a dead one.
 func (l *URing) sendExpired(slot int32, c *uconn) {
 	if c.send == 0 {
 		return // a closed connection had nothing more to send
@@ -287,14 +293,21 @@ func (l *URing) sendExpired(slot int32, c *uconn) {
 	l.askUnsent(slot, c, kindProgress)
 }
 
-// progress ends a connection whose peer has taken nothing for its write timeout.
+// progress ends a connection whose peer has taken nothing for its write timeout. Less that is not
+// acknowledged is progress, and so is more: then the peer has made room, and the kernel has taken
+// from the send what no completion tells of before it is whole. As much at every look is none.
 func (l *URing) progress(slot int32, c *uconn, res int32) {
 	if c.send == 0 || !l.sends[c.send-1].checking {
 		return // the send went on meanwhile
 	}
 	p := &l.sends[c.send-1]
-	if res >= 0 && int(res) < p.queued {
+	if res >= 0 && int(res) != p.queued {
 		l.startWriteTimer(slot, c, p)
+		return
+	}
+	if p.looks++; res >= 0 && p.looks < looksPerTimeout {
+		p.checking = false
+		l.lookLater(slot, c)
 		return
 	}
 	// What the kernel holds for this peer will not be wanted; an ordinary close would keep
