@@ -104,7 +104,9 @@ func (l *loop) beginHandshake(c *conn, hello []byte) {
 	c.hs = hs
 	c.phase = phaseHandshake
 	l.n.InHandshake++
-	hs.feed(hello)
+	if _, ok := hs.feed(hello); !ok {
+		l.end(c, EndHandshakeCap)
+	}
 }
 
 // beginClientHandshake starts TLS on a connection that we dialled: a worker makes the first
@@ -155,12 +157,7 @@ func (hs *handshake) run() {
 	ended, freed := hs.ended, hs.freed
 	hs.mu.Unlock()
 	if ended {
-		if hs.hs != nil {
-			hs.hs.Stop()
-		}
-		if !freed {
-			hs.srv.shared.handshakes.Add(-1)
-		}
+		hs.stop(freed)
 		return // queued stays true: never run again
 	}
 	r := hs.step(in)
@@ -169,15 +166,35 @@ func (hs *handshake) run() {
 		l := hs.srv.loops[hs.h.Loop()]
 		hs.srv.wakes.Leave(l.number, func() { l.handshakeStepped(hs, r) })
 	}
-	hs.mu.Lock()
-	defer hs.mu.Unlock()
 	if over {
 		hs.srv.shared.handshakes.Add(-1) // queued stays true: it never runs again
 		return
 	}
-	hs.queued = false
-	if len(hs.in) > 0 || hs.ended {
-		hs.schedule()
+	hs.mu.Lock()
+	ended, freed = hs.ended, hs.freed
+	hs.queued = ended
+	refused := !ended && len(hs.in) > 0 && !hs.schedule()
+	hs.mu.Unlock()
+	switch {
+	case ended: // meanwhile
+		hs.stop(freed)
+	case refused: // nobody would look at what has come
+		l := hs.srv.loops[hs.h.Loop()]
+		hs.srv.wakes.Leave(l.number, func() {
+			if c := l.at(hs.h); c != nil && c.hs == hs {
+				l.end(c, EndHandshakeCap)
+			}
+		})
+	}
+}
+
+// stop ends the coroutine of a connection that is gone, and gives its place back.
+func (hs *handshake) stop(freed bool) {
+	if hs.hs != nil {
+		hs.hs.Stop()
+	}
+	if !freed {
+		hs.srv.shared.handshakes.Add(-1)
 	}
 }
 

@@ -78,3 +78,66 @@ func TestStalledHandshakesGiveWay(t *testing.T) {
 		t.Errorf("%d places are taken in the end, want 1, on the list too", n)
 	}
 }
+
+// hooked does something while a worker takes a step.
+type hooked struct {
+	endless
+	meanwhile func()
+	stopped   chan bool
+}
+
+func (h hooked) Step(b []byte) ([]byte, bool, error) {
+	h.meanwhile()
+	return h.endless.Step(b)
+}
+
+func (h hooked) Stop() { h.stopped <- true }
+
+// TestNoRoomForWork: where no more work is taken a connection ends with that as the reason, and its
+// place is free: a new one, one whose bytes come during a step, and one that ends during it.
+func TestNoRoomForWork(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		meanwhile func(d *loopDouble, h netpoll.Handle)
+		reason    Reason
+	}{
+		{"bytes", func(d *loopDouble, h netpoll.Handle) { d.l.Received(h, []byte("more")) },
+			EndHandshakeCap},
+		{"the end", func(d *loopDouble, h netpoll.Handle) { d.l.end(d.l.at(h), EndPeerClosed) },
+			EndPeerClosed},
+	} {
+		stopped := make(chan bool, 2)
+		var during func()
+		s, ds, work := newDoubles(t, 1, Config{MaxHandshakes: 3,
+			NewHandshake: func(_, _ net.Addr) Handshaker {
+				return hooked{meanwhile: func() { during() }, stopped: stopped}
+			}})
+		d := ds[0]
+		begin := func() netpoll.Handle {
+			h := d.accept()
+			d.l.Received(h, simRecord(nil, 22, make([]byte, 40)))
+			d.l.Flush()
+			return h
+		}
+		h := begin()
+		s.cfg.Submit, s.work = nil, make(chan func()) // which nobody takes from
+		during = func() { tc.meanwhile(d, h) }
+		(*work)[0]()
+		s.wakes.Settle(0)
+		d.settle()
+		select {
+		case <-stopped: // by a goroutine of its own
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: nobody stops the handshake", tc.name)
+		}
+		late := begin()
+		if d.l.at(h).phase != phaseDead || d.l.at(late).phase != phaseDead ||
+			d.l.n.Ends[tc.reason] == 0 || d.l.n.Ends[EndHandshakeCap] == 0 {
+			t.Errorf("%s: phases %d and %d, ended %v", tc.name, d.l.at(h).phase, d.l.at(late).phase,
+				d.l.n.Ends)
+		}
+		if n := s.shared.handshakes.Load(); n != 0 || len(stopped) != 0 {
+			t.Errorf("%s: %d places are taken, %d more handshakes were stopped", tc.name, n, len(stopped))
+		}
+	}
+}
