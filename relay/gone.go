@@ -5,15 +5,16 @@ import (
 	"derpd/relay/derp"
 )
 
-// handleSet is a set of connections: open addressing over their handles, nothing else, so
-// that a pair costs 11 to 21 bytes and a look-up one cache line.
+// handleSet is a set of connections of one loop: open addressing over their handles, nothing else,
+// so that a pair costs 11 to 21 bytes and a look-up one cache line. Of a slot it keeps the newest
+// connection, for the others have ended: who stays for weeks does not collect who comes and goes.
 type handleSet struct {
 	slots []netpoll.Handle // length a power of two; 0 is free
 	n     int
 }
 
-func hashHandle(h netpoll.Handle) uint64 {
-	x := uint64(h) * 0x9e3779b97f4a7c15 // 2^64 / golden ratio: spreads slots and generations
+func hashSlot(h netpoll.Handle) uint64 {
+	x := uint64(h.Slot()) * 0x9e3779b97f4a7c15 // 2^64 / golden ratio
 	return x ^ x>>32
 }
 
@@ -30,16 +31,19 @@ func (s *handleSet) add(h netpoll.Handle) bool {
 		}
 	}
 	mask := uint64(len(s.slots) - 1)
-	for i := hashHandle(h); ; i++ {
-		switch s.slots[i&mask] {
-		case h:
-			return true
-		case 0:
+	for i := hashSlot(h); ; i++ {
+		switch o := &s.slots[i&mask]; {
+		case *o == 0:
 			if s.n >= reachedMax {
 				return false
 			}
-			s.slots[i&mask] = h
+			*o = h
 			s.n++
+			return true
+		case o.Slot() == h.Slot():
+			if int32(h.Generation()-o.Generation()) > 0 { // which wrap around
+				*o = h
+			}
 			return true
 		}
 	}

@@ -40,6 +40,28 @@ func TestHandleSetBound(t *testing.T) {
 	}
 }
 
+// TestHandleSetForgetsTheDead: of those who come and go in one slot it keeps the newest, in whatever
+// order they are added, also where generations begin anew.
+func TestHandleSetForgetsTheDead(t *testing.T) {
+	var s handleSet
+	const slots = 100
+	for _, generation := range []uint32{1, 3, 2, 1<<31 + 2, 1<<32 - 1, 5, 1<<32 - 2} {
+		for slot := range slots {
+			if !s.add(netpoll.MakeHandle(0, slot, generation)) {
+				t.Fatal("no room")
+			}
+		}
+	}
+	if s.n != slots || len(s.slots) != 256 {
+		t.Errorf("%d handles in %d places", s.n, len(s.slots))
+	}
+	for _, h := range s.slots {
+		if h != 0 && h.Generation() != 5 {
+			t.Errorf("connection %d of slot %d is kept", h.Generation(), h.Slot())
+		}
+	}
+}
+
 // TestReachedOverflow: one whom a sender reaches beyond the bound gets its packets, but is not
 // told when it leaves, and that is counted; so it is when two books become one.
 func TestReachedOverflow(t *testing.T) {
