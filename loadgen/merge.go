@@ -186,6 +186,7 @@ func (b *Books) merge(p *Books) {
 	b.Sent += p.Sent
 	b.Delivered += p.Delivered
 	b.InFlight += p.InFlight
+	b.Exposed += p.Exposed
 	addCounts(&b.Dropped, p.Dropped)
 	b.DroppedKnown = b.DroppedKnown || p.DroppedKnown
 }

@@ -67,9 +67,19 @@ type Books struct {
 	// InFlight packets had not come when the drain ended, and can still: their receiver does not
 	// read, or reads slowly, or the connection of either end was cut on purpose or by failure.
 	InFlight uint64 `json:"in_flight"`
+	// Exposed is what the generator saw no end of, of which the relays may have dropped some; kept
+	// where their drops are read, and 0 in reports of before.
+	Exposed uint64 `json:"exposed,omitempty"`
 	// Dropped is what the relays counted, by their reason.
 	Dropped      map[string]uint64 `json:"dropped,omitempty"`
 	DroppedKnown bool              `json:"dropped_known"`
+}
+
+// Settle takes what the relays dropped out of what is in flight: that is so only as far as no drop
+// explains it.
+func (b *Books) Settle() {
+	open := max(0, int64(b.Sent)-int64(b.Delivered)-int64(b.Drops()))
+	b.InFlight = min(b.Exposed, uint64(open))
 }
 
 // Drops is the sum over the reasons.

@@ -93,6 +93,7 @@ func (f *Fleet) balance(ctx context.Context, r *loadgen.StepResult, before []map
 		known = err
 	}
 	b := &r.Books
+	b.Exposed = b.InFlight
 	var sum map[string]uint64
 	for i := range f.job.Targets {
 		if known != nil {
@@ -111,9 +112,7 @@ func (f *Fleet) balance(ctx context.Context, r *loadgen.StepResult, before []map
 		return
 	}
 	b.Dropped, b.DroppedKnown = sum, true
-	// What the engine could not see the fate of is in flight only as far as no drop explains it.
-	open := max(0, int64(b.Sent)-int64(b.Delivered)-int64(b.Drops()))
-	b.InFlight = min(b.InFlight, uint64(open))
+	b.Settle()
 }
 
 func add(sum, d map[string]uint64) map[string]uint64 {

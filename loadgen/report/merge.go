@@ -43,7 +43,6 @@ func Merge(reports []*Report) (*Report, error) {
 	merged := &Report{Format: Format, Kind: Run, Time: first.Time, Command: first.Command,
 		Version: first.Version, Host: first.Host, Machine: first.Machine, Job: first.Job}
 	merged.Job.Targets = nil
-	var ramps []*loadgen.RampResult
 	for i, r := range reports {
 		if r.Time.Before(merged.Time) {
 			merged.Time = r.Time
@@ -58,13 +57,8 @@ func Merge(reports []*Report) (*Report, error) {
 				merged.Job.Targets = append(merged.Job.Targets, t)
 			}
 		}
-		if r.Ramp != nil {
-			ramps = append(ramps, r.Ramp)
-		}
 	}
-	if len(ramps) > 0 {
-		merged.Ramp = loadgen.MergeRamp(ramps)
-	}
+	merged.Ramp = rampOnce(reports)
 	for i := range first.Steps {
 		merged.Steps = append(merged.Steps, mergeStep(reports, i))
 	}
@@ -190,9 +184,11 @@ func equal(a, b any) bool {
 	return errors.Join(errA, errB) == nil && bytes.Equal(x, y)
 }
 
-// mergeStep adds up the i-th step of all, with the drops of each relay counted once.
+// mergeStep adds up the i-th step of all, with the drops of each relay, and what it used, counted
+// once.
 func mergeStep(reports []*Report, i int) *loadgen.StepResult {
 	var steps []*loadgen.StepResult
+	used := uses{}
 	read := map[string]map[string]uint64{} // drops by the relays they were read from
 	for _, r := range reports {
 		step := *r.Steps[i]
@@ -201,9 +197,14 @@ func mergeStep(reports []*Report, i int) *loadgen.StepResult {
 			step.Books.Dropped = above(before, step.Books.Dropped)
 		}
 		read[relays] = sum(read[relays], step.Books.Dropped)
+		step.Relays = used.once(r, step.Relays)
 		steps = append(steps, &step)
 	}
-	return loadgen.MergeSteps(steps)
+	merged := loadgen.MergeSteps(steps)
+	if b := &merged.Books; b.DroppedKnown && b.Exposed > 0 {
+		b.Settle() // each part took the drops of all out of its own
+	}
+	return merged
 }
 
 // varz names the relays whose drops a report has; empty: none.
