@@ -16,6 +16,7 @@ import (
 
 	"derpd/cmd/internal/commands"
 	"derpd/loadgen"
+	"derpd/loadgen/plan"
 	"derpd/loadgen/report"
 	"derpd/loadgen/scrape"
 )
@@ -75,13 +76,18 @@ func start(t *testing.T, args ...string) *program {
 	return p
 }
 
-// ends waits for the program and checks how it ended.
-func (p *program) ends(t *testing.T, code int) {
-	t.Helper()
+// ended waits for the program and tells how it ended.
+func (p *program) ended() (code int) {
 	timer := time.AfterFunc(time.Minute, func() { _ = p.Process.Kill() })
 	defer timer.Stop()
 	_ = p.Wait()
-	if got := p.ProcessState.ExitCode(); got != code {
+	return p.ProcessState.ExitCode()
+}
+
+// ends checks how the program ended.
+func (p *program) ends(t *testing.T, code int) {
+	t.Helper()
+	if got := p.ended(); got != code {
 		t.Fatalf("%v ended with %d, want %d\n%s\n%s", p.Args[1:], got, code, &p.out, &p.errs)
 	}
 }
@@ -444,11 +450,23 @@ func TestPlan(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "plan.json")
 	p := start(t, "plan", "-launch", relay(t), "-budget", "10s", "-clients", "200", "-rate", "500",
 		"-sim-clients", "100", "-p99", "1s", "-o", out)
-	p.ends(t, 0)
+	code := p.ended()
 	p.says(t, "What this host carries", "knee of throughput", "memory a client")
 	r, err := report.Read(out)
-	if err != nil || r.Kind != report.Plan || !json.Valid(r.Plan) {
+	if err != nil || r.Kind != report.Plan {
 		t.Fatalf("report %+v, %v", r, err)
+	}
+	var result plan.Result
+	if err := json.Unmarshal(r.Plan, &result); err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	if result.Planned.Rate == 0 || result.Planned.P99 == 0 {
+		want = report.ExitFailed
+		p.says(t, "FAILED: the plan promises nothing")
+	}
+	if code != want {
+		t.Errorf("it ended with %d, want %d\n%s\n%s", code, want, &p.out, &p.errs)
 	}
 
 	// What is promised is kept or not. So short a plan, beside other tests, may promise nothing.
