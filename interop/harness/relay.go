@@ -97,7 +97,7 @@ func Prepare(t testing.TB, o Options) (*Relay, []string) {
 	return r, append(args, o.Args...)
 }
 
-// Run starts the process with the given flags and waits until its TCP port answers.
+// Run starts the process with the given flags and waits until its TCP ports answer.
 func (r *Relay) Run(t testing.TB, args []string) {
 	t.Helper()
 	r.cmd = exec.Command(Build(t, string(r.Kind)), args...)
@@ -115,25 +115,28 @@ func (r *Relay) Run(t testing.TB, args []string) {
 		close(r.exited)
 	}()
 	t.Cleanup(func() { r.finish(t) })
-	r.waitReady(t)
+	r.waitReady(t, r.Addr)
+	if r.PortAddr != "" { // which is opened later
+		r.waitReady(t, r.PortAddr)
+	}
 }
 
-func (r *Relay) waitReady(t testing.TB) {
+func (r *Relay) waitReady(t testing.TB, addr string) {
 	t.Helper()
 	deadline := time.Now().Add(startWaitMax)
 	for {
-		c, err := net.DialTimeout("tcp", r.Addr, time.Second)
+		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
 			c.Close()
 			return
 		}
 		select {
 		case <-r.exited:
-			t.Fatalf("%s ended instead of listening on %s:\n%s", r.Kind, r.Addr, r.log.Tail())
+			t.Fatalf("%s ended instead of listening on %s:\n%s", r.Kind, addr, r.log.Tail())
 		case <-time.After(pollEvery):
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s does not listen on %s: %v", r.Kind, r.Addr, err)
+			t.Fatalf("%s does not listen on %s: %v", r.Kind, addr, err)
 		}
 	}
 }
