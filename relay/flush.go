@@ -45,6 +45,7 @@ func (l *loop) send(c *conn, b *block.Block) {
 		early.Free(&l.q.Blocks)
 	}
 	c.out = b
+	l.q.Charge(cap(b.Buf))
 }
 
 // flush seals what waits for a connection into one buffer and sends it, again if there was

@@ -143,6 +143,7 @@ func (l *loop) Sent(h netpoll.Handle, b []byte, _ int, err error) {
 			return
 		}
 	}
+	l.q.Charge(-cap(c.out.Buf))
 	c.out.Free(&l.q.Blocks)
 	c.out = nil
 	if err != nil { // Closed follows

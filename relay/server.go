@@ -53,7 +53,7 @@ type Config struct {
 	MaxHandshakes  int           // in flight at once; default 4096 (21 KB each)
 	MaxHTTP        int           // connections with the HTTP server at once; default 1024
 	PreLoginBudget int64         // bytes of ClientInfo frames over 32 KiB; default 16 MiB
-	QueueBudget    int64         // bytes all send queues may hold; default 1 GiB
+	QueueBudget    int64         // bytes of all that waits to be sent; default 1 GiB
 	Workers        int           // goroutines for handshakes and logins; default 2
 
 	// Submit replaces the workers: it gets each piece of work and must run it later, at

@@ -115,8 +115,8 @@ func parseFlags(args []string) (*config, error) {
 		"tunnels of -ace included")
 	fs.Int64Var(&c.preLoginBudget, "pre-login-budget", 16<<20, "`bytes` that login frames over "+
 		"32 KiB may hold, of all connections together")
-	fs.Int64Var(&c.queueBudget, "queue-budget", 1<<30, "`bytes` of memory that all send "+
-		"queues may hold")
+	fs.Int64Var(&c.queueBudget, "queue-budget", 1<<30, "`bytes` of memory that all that "+
+		"waits to be sent may hold")
 	fs.DurationVar(&c.status, "status", 0, "print a status line at this interval; 0 is off")
 	fs.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	fs.String("config", "", "configuration `file`")

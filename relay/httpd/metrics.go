@@ -104,7 +104,7 @@ var derpMetrics = []metric{
 		func(s *relay.Snapshot) uint64 { return s.Logins }},
 	{"keepalives", "KeepAlive frames sent.", false,
 		func(s *relay.Snapshot) uint64 { return s.KeepAlives }},
-	{"queued_bytes", "Memory of what waits in send queues, bounded by -queue-budget.", true,
+	{"queued_bytes", "Memory of what waits to be sent, bounded by -queue-budget.", true,
 		func(s *relay.Snapshot) uint64 { return uint64(s.QueuedBytes) }},
 	{"cross_loop_packets", "Packets whose destination belongs to another loop than the sender.", false,
 		func(s *relay.Snapshot) uint64 { return s.CrossLoop }},

@@ -50,14 +50,18 @@ type chunk struct {
 // bytes.
 type Loop struct {
 	Blocks block.Pool
-	Budget int64 // bytes of memory that all queues of this loop may hold; 0 is no bound
+	Budget int64 // bytes of memory that is held at most, in all queues of this loop; 0 is no bound
 	held   int64 // bytes of memory held now
 	spare  *chunk
 	idle   *lines
 }
 
-// Held returns the bytes of memory that the queues of this loop hold.
+// Held returns the bytes of memory that the queues of this loop hold, and what is charged.
 func (l *Loop) Held() int64 { return l.held }
+
+// Charge counts memory that has left a queue for a receiver which does not take it, and, with a
+// negative number of bytes, that it has: a budget that thousands can evade by not reading is none.
+func (l *Loop) Charge(bytes int) { l.held += int64(bytes) }
 
 func (l *Loop) chunk() *chunk {
 	c := l.spare
