@@ -277,7 +277,7 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 		c.Ratio = c.New.Median / c.Old.Median
 		c.P = benchmath.AssumeNothing.Compare(bench.Sample(f.Samples), bench.Sample(now.Samples)).P
 		if usesReference(m.Class) {
-			c.AgainstReference = r.againstReference(was, is, f, now, limit.Relative)
+			c.AgainstReference = r.againstReference(was, is, f, now)
 		}
 		c.Verdict = Shown
 		switch above, _ := o.exceeds(was.Peer, now); {
@@ -286,7 +286,7 @@ func (r *Result) figure(was, is *bench.Result, f *bench.Figure, o Options) {
 		case limited:
 			c.Verdict = Same // how far below is the machine's affair
 		case judged && !r.yardstick(was.Peer):
-			c.Verdict = c.judge(f.Samples, now.Samples, limit)
+			c.Verdict = c.judge(f.Samples, now.Samples, limit, r.steadyReference(was, is, f, limit))
 		}
 	}
 	r.Changes = append(r.Changes, c)
@@ -328,38 +328,41 @@ func (r *Result) yardstick(peer string) bool {
 }
 
 // againstReference is how far the ratio to the reference moved; NaN if the reports do not have the
-// same reference, the figure is its own, or its rounds differ by more than a machine's mood.
-func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure,
-	relative float64) float64 {
+// same reference, or the figure is its own.
+func (r *Result) againstReference(was, is *bench.Result, f, now *bench.Figure) float64 {
 	name := r.Old.Reference
 	if !r.sameReference() || was.Peer == name {
 		return math.NaN()
 	}
-	before := r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure)
-	after := r.New.Result(is.Scenario, name).Figure(f.At, f.Measure)
-	if !steady(before, relative) || !steady(after, relative) {
-		return math.NaN()
-	}
-	then, later := bench.Ratio(f, before), bench.Ratio(now, after)
+	then := bench.Ratio(f, r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure))
+	later := bench.Ratio(now, r.New.Result(is.Scenario, name).Figure(f.At, f.Measure))
 	if !then.Known() || !later.Known() || then.Median == 0 {
 		return math.NaN()
 	}
 	return later.Median / then.Median
 }
 
-// steady tells whether something can be measured by a figure. One whose rounds are far apart tells
-// of itself: derper at full speed delivers 2,500 packets a second in one round and 65,000 in the
-// next.
-func steady(f *bench.Figure, relative float64) bool {
-	if f == nil || len(f.Samples) == 0 {
-		return false
+// steadyReference tells whether the reference can have a say in what has changed. A figure of its
+// own whose rounds are far apart tells of itself: derper at full speed delivers 2,500 packets a
+// second in one round and 65,000 in the next.
+func (r *Result) steadyReference(was, is *bench.Result, f *bench.Figure, limit Threshold) bool {
+	name := r.Old.Reference
+	for _, its := range []*bench.Figure{r.Old.Result(was.Scenario, name).Figure(f.At, f.Measure),
+		r.New.Result(is.Scenario, name).Figure(f.At, f.Measure)} {
+		if its == nil || len(its.Samples) == 0 {
+			return false
+		}
+		least, most := slices.Min(its.Samples), slices.Max(its.Samples)
+		if most > least*math.Pow(1+limit.Relative, steadyPower) {
+			return false
+		}
 	}
-	least, most := slices.Min(f.Samples), slices.Max(f.Samples)
-	return most <= least*math.Pow(1+relative, steadyPower)
+	return true
 }
 
-// judge decides on a figure that both reports have.
-func (c *Change) judge(old, new []float64, limit Threshold) Verdict {
+// judge decides on a figure that both reports have. By reference one that only moved as the
+// reference did is the same.
+func (c *Change) judge(old, new []float64, limit Threshold, byReference bool) Verdict {
 	limit = limit.of(min(len(old), len(new)))
 	up := moved(c.Ratio, limit.Relative)
 	if c.Old.Median == 0 && c.New.Median != 0 {
@@ -368,7 +371,8 @@ func (c *Change) judge(old, new []float64, limit Threshold) Verdict {
 	if up == 0 || math.Abs(c.New.Median-c.Old.Median) <= limit.Absolute || !c.sure(old, new) {
 		return Same
 	}
-	if !math.IsNaN(c.AgainstReference) && moved(c.AgainstReference, limit.Relative) != up {
+	if byReference && !math.IsNaN(c.AgainstReference) &&
+		moved(c.AgainstReference, limit.Relative) != up {
 		return Same
 	}
 	if (up > 0) == c.Measure.Higher {

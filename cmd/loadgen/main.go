@@ -19,9 +19,9 @@ const usage = `loadgen simulates the clients of DERP relays, and plans their cap
 "loadgen COMMAND -help" lists the flags. Addresses are host:port on loopback or in a network
 namespace; others must be named with -allow-target.
 
-Exit status: 0 all well, 1 a check failed (lost packets, clients that do not answer, more than 1 %
-of STUN requests without an answer), 2 a mistake in the command line, 3 nothing could be measured,
-4 interrupted: the report is partial.
+Exit status: 0 all well, 1 a check failed (lost packets, clients that do not answer or come back,
+nothing due, more than 1 % of STUN requests without an answer, a plan that promises nothing), 2 a
+mistake in the command line, 3 nothing could be measured, 4 interrupted: the report is partial.
 `
 
 // What commands speak of all the time.

@@ -52,7 +52,7 @@ func (e *Engine) StepAt(ctx context.Context, s loadgen.Step, start int64) (*load
 	}
 	x := &execution{e: e, run: r, before: e.look(true)}
 	e.each(func(l *loop) { l.prepare(r) })
-	e.readmit.Store(0) // an earlier cut's, if all are back now or ever
+	e.readmit.Store(0) // of a cut in an earlier step
 	x.result = loadgen.StepResult{Step: s, Processes: 1,
 		Began: time.Now().Add(time.Duration(start - netpoll.Clock()))}
 	stun, err := e.startSTUN(ctx, &r)

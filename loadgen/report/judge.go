@@ -14,8 +14,9 @@ import (
 // A run fails by its Incidents, if a client that should be in is not, and in each step by packets
 // that are lost without explanation, by wrong ones, by books that do not balance, by a window in
 // which nothing was due though some should talk, by STUN requests without an answer, by clients
-// that do not answer at the end, and by connections that the relay ended. An interrupted step is
-// judged by its wrong packets only: its drain and its last question were cut short.
+// that do not answer at the end or did not come back, and by connections that the relay ended. An
+// interrupted step is judged by its wrong packets and by clients that failed on this machine only:
+// its drain and its last question were cut short.
 func Judge(r *Report) {
 	r.Failed = slices.Clone(r.Incidents)
 	r.Limited = ""
