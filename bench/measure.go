@@ -46,6 +46,9 @@ const (
 	Syscalls      = "syscalls"
 	Batched       = "batched-syscalls"
 	Allocs        = "allocs"
+	CrossLoop     = "cross-loop"
+	Wakeups       = "wakeups"
+	Posts         = "posts"
 	IdleMemory    = "idle-memory"
 	IdleKernel    = "idle-kernel"
 	ActiveMemory  = "active-memory"
@@ -77,6 +80,12 @@ var Measures = []Measure{
 	{Batched, "batched-syscalls/packet", Batching, false, "system calls of the relay a packet " +
 		"where packets come together", few},
 	{Allocs, "allocs/packet", Counted, false, "heap allocations of the relay a packet", few},
+	{CrossLoop, "cross-loop", Detail, false,
+		"share of packets that go from one loop of the relay to another", units.Percent},
+	{Wakeups, "wakeups/packet", Detail, false,
+		"system calls by which a loop of the relay is woken, a packet", few},
+	{Posts, "posts/packet", Detail, false,
+		"functions that a loop of the relay is given to run, a packet", few},
 	{IdleMemory, "idle-B/client", Memory, false, "resident memory a silent client", units.Bytes},
 	{IdleKernel, "idle-kernel-B/client", Detail, false,
 		"kernel memory a silent client, both ends of its connection", units.Bytes},

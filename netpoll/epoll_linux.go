@@ -310,7 +310,7 @@ func (l *Epoll) SetBusy(busy bool) { l.spin = busy }
 // Stats implements Loop.
 func (l *Epoll) Stats() Stats {
 	s := l.stats
-	s.Wakeups = l.wakeups.Load()
+	s.Wakeups, s.Posts = l.wakeups.Load(), l.posts
 	s.Connections = l.live
 	return s
 }

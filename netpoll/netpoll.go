@@ -148,6 +148,7 @@ type Stats struct {
 	Sleeps       uint64 // turns that found nothing ready and blocked
 	Idle         uint64 // turns run busily that found nothing ready
 	Wakeups      uint64 // system calls made by others to wake this loop
+	Posts        uint64 // functions run that were posted or left
 	Receives     uint64 // receive system calls or completions
 	ReceiveBytes uint64
 	Sends        uint64 // send system calls or completions

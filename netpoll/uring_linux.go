@@ -534,7 +534,7 @@ func (l *URing) SetBusy(busy bool) { l.spin = busy }
 // Stats implements Loop.
 func (l *URing) Stats() Stats {
 	s := l.stats
-	s.Wakeups = l.wakeups.Load()
+	s.Wakeups, s.Posts = l.wakeups.Load(), l.posts
 	s.Connections = l.live
 	return s
 }

@@ -7,7 +7,9 @@ import (
 
 // waker is how a loop is told to do something: by other goroutines, or at a time.
 type waker struct {
-	alarm int64 // when Woken is wanted; 0: not. The loop's
+	// The loop's.
+	alarm int64  // when Woken is wanted; 0: not
+	posts uint64 // functions run
 
 	state   atomic.Uint32        // awake, asleep or notified
 	stop    atomic.Bool          // set by Stop, read by Run after each turn
@@ -90,8 +92,8 @@ func (l *waker) Stop() {
 	l.Wake()
 }
 
-// run runs the functions of a list, the last first.
-func (p *post) run() {
+// run runs the functions of a list, the last first, and returns how many.
+func (p *post) run() (n uint64) {
 	var first *post
 	for p != nil {
 		next := p.next
@@ -100,7 +102,9 @@ func (p *post) run() {
 	}
 	for p = first; p != nil; p = p.next {
 		p.fn()
+		n++
 	}
+	return n
 }
 
 // endPosts runs the last posted functions and takes no more, and no wake-ups.
@@ -109,7 +113,7 @@ func (l *waker) endPosts() {
 	l.over = true
 	l.rings.Unlock()
 	// No more are taken before the last are run, or busy posters would keep it going.
-	l.posted.Swap(&noMore).run()
+	l.posts += l.posted.Swap(&noMore).run()
 }
 
 // WakeAt implements Loop.
@@ -127,7 +131,7 @@ func (l *waker) wake(now int64, handler Handler) {
 		l.state.Store(awake)
 	}
 	if l.posted.Load() != nil {
-		l.posted.Swap(nil).run() // what these post comes in the next turn
+		l.posts += l.posted.Swap(nil).run() // what these post comes in the next turn
 	}
 	if called || rings {
 		handler.Woken()

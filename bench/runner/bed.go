@@ -28,6 +28,13 @@ type Bed interface {
 	Wait(ctx context.Context, d time.Duration) error
 }
 
+// Exchange is what the loops of a relay, if it has such, do for each other.
+type Exchange struct {
+	Crossed float64 // packets from one loop to another
+	Wakeups float64 // system calls by which loops are woken
+	Posts   float64 // functions that loops are given to run
+}
+
 // Relay is a peer that runs. Readings are of its process; those that this machine or this peer does
 // not offer wrap probe.ErrUnavailable.
 type Relay interface {
@@ -39,6 +46,7 @@ type Relay interface {
 	Memory() (int64, error)                         // resident bytes
 	CountSyscalls(scheduling bool) (Counter, error) // from now on
 	Allocations(context.Context) (uint64, error)
+	Exchange(context.Context) (Exchange, error) // since it was started
 	// Throttle holds it to a share of a processor for the rest of its life.
 	Throttle(share float64) error
 	// Explain adds to an error what the relay logged last.

@@ -110,6 +110,14 @@ func (r *fakeRelay) Allocations(context.Context) (uint64, error) {
 	return 7000 + 100*r.asked + 500*uint64(r.b.steps), nil
 }
 
+// Exchange is a packet of two over to another loop, and nothing besides.
+func (r *fakeRelay) Exchange(context.Context) (Exchange, error) {
+	if r.b.failing("uncounted") {
+		return Exchange{}, fmt.Errorf("%w: no page", probe.ErrUnavailable)
+	}
+	return Exchange{Crossed: 500 * float64(r.b.steps)}, nil
+}
+
 type fakeCounter struct {
 	b     *fakeBed
 	since int

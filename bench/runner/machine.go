@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"derpd/loadgen/host"
 	"derpd/loadgen/launch"
 	"derpd/loadgen/meter"
+	"derpd/loadgen/scrape"
 )
 
 // Machine is this machine as a Bed.
@@ -115,6 +117,17 @@ func (p *process) CountSyscalls(scheduling bool) (Counter, error) {
 
 func (p *process) Allocations(ctx context.Context) (uint64, error) {
 	return probe.Allocations(ctx, p.Target())
+}
+
+func (p *process) Exchange(ctx context.Context) (Exchange, error) {
+	m, err := scrape.Read(ctx, p.Target())
+	if err != nil {
+		return Exchange{}, fmt.Errorf("%w: %w", probe.ErrUnavailable, err)
+	}
+	if m.CrossLoop == scrape.Unknown || m.Wakeups == scrape.Unknown || m.Posts == scrape.Unknown {
+		return Exchange{}, fmt.Errorf("%w: it does not tell of loops", probe.ErrUnavailable)
+	}
+	return Exchange{float64(m.CrossLoop), float64(m.Wakeups), float64(m.Posts)}, nil
 }
 
 func (p *process) Throttle(share float64) error {

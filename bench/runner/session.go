@@ -229,13 +229,20 @@ type Counts struct {
 	Syscalls float64 // all system calls
 	Working  float64 // without those of the Go runtime for its threads and its clock
 	Allocs   float64
+	Exchange
 }
 
 // Count runs the traffic of the present fleet and counts, until there were enough packets: what a
 // relay does once a second would count for much of a few. It takes its own steps, because counting
 // makes everything slower, and nobody else asks the relay for anything meanwhile.
 func (s *Session) Count(ctx context.Context, step loadgen.Step, enough int) (Counts, error) {
-	unknown := Counts{math.NaN(), math.NaN(), math.NaN()}
+	nan := math.NaN()
+	unknown := Counts{nan, nan, nan, Exchange{nan, nan, nan}}
+	// Asked first and last: to make the page takes thousands of allocations.
+	exchanged, err := s.exchange(ctx)
+	if err != nil {
+		return unknown, err
+	}
 	var counters []Counter
 	for _, scheduling := range []bool{true, false} {
 		c, err := s.relay.CountSyscalls(scheduling)
@@ -287,7 +294,19 @@ func (s *Session) Count(ctx context.Context, step loadgen.Step, enough int) (Cou
 		}
 		counts.Allocs = max(0, float64(after)-float64(before)-float64(asking)) / packets
 	}
-	return counts, nil
+	now, err := s.exchange(ctx)
+	counts.Exchange = Exchange{(now.Crossed - exchanged.Crossed) / packets,
+		(now.Wakeups - exchanged.Wakeups) / packets, (now.Posts - exchanged.Posts) / packets}
+	return counts, err
+}
+
+// exchange is what loops did for each other, NaN for a relay that does not tell.
+func (s *Session) exchange(ctx context.Context) (Exchange, error) {
+	e, err := s.relay.Exchange(ctx)
+	if errors.Is(err, probe.ErrUnavailable) {
+		return Exchange{math.NaN(), math.NaN(), math.NaN()}, nil
+	}
+	return e, err
 }
 
 func readAll(counters []Counter) (list []uint64, err error) {

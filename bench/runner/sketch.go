@@ -74,6 +74,7 @@ func (r *sketchRelay) Sample() error                               { return nil 
 func (r *sketchRelay) Sampled() (user, system int, err error)      { return 0, 0, nil }
 func (r *sketchRelay) Memory() (int64, error)                      { return 0, nil }
 func (r *sketchRelay) Allocations(context.Context) (uint64, error) { return 0, nil }
+func (r *sketchRelay) Exchange(context.Context) (Exchange, error)  { return Exchange{}, nil }
 func (r *sketchRelay) CountSyscalls(bool) (Counter, error)         { return sketchCounter{}, nil }
 func (r *sketchRelay) Explain(err error) error                     { return err }
 func (r *sketchRelay) Stop()                                       {}

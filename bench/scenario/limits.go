@@ -35,6 +35,8 @@ const (
 	// bulkPairs, bulkBytes: as derper and others have been measured.
 	bulkPairs = 10
 	bulkBytes = 1400
+	// crossPairs are so many that the kernel gives two loops about as many each.
+	crossPairs = 40
 	// chatterRate is packets a second of scenarios with many clients.
 	chatterRate = 10_000
 	// slowRate is packets a second for receivers that do not read them.

@@ -79,6 +79,10 @@ func (m *model) CountSyscalls(bool) (runner.Counter, error) {
 	return &modelCounter{m, m.delivered}, nil
 }
 func (m *model) Allocations(context.Context) (uint64, error) { return 1000, nil }
+func (m *model) Exchange(context.Context) (runner.Exchange, error) {
+	n := float64(m.delivered)
+	return runner.Exchange{Crossed: n / 2, Wakeups: n / 4, Posts: n / 8}, nil
+}
 
 type modelCounter struct {
 	m     *model
@@ -239,6 +243,8 @@ func TestFigures(t *testing.T) {
 			near("storm", bench.Others, 2000), near("", bench.Readmit, 3)}},
 		{"full", "stun", model{}, []want{near("", bench.Answers, 1e5), near("", bench.AnswerCPU, 5),
 			near("5k", bench.Answers, 5e3), near("50k", bench.AnswerCPU, 5), near("50k", bench.P99, 2000)}},
+		{"full", "loops-tls", model{}, []want{near("20k", bench.CPU, 10), near("20k", bench.CrossLoop, .5),
+			near("full-speed", bench.Wakeups, .25), near("full-speed", bench.Posts, .125)}},
 		{"gate", "counts-plain", model{}, []want{near("alone", bench.Syscalls, 3),
 			near("bulk", bench.Batched, 3)}},
 	} {

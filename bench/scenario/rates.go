@@ -25,7 +25,11 @@ func build(name string, p workloads.Params, rate float64) loadgen.Workload {
 }
 
 func bulkPairsOf(frames int, rate float64) loadgen.Workload {
-	return build("bulk", workloads.Params{Pairs: bulkPairs, Size: bulkBytes, Frames: frames}, rate)
+	return pairs(bulkPairs, frames, rate)
+}
+
+func pairs(n, frames int, rate float64) loadgen.Workload {
+	return build("bulk", workloads.Params{Pairs: n, Size: bulkBytes, Frames: frames}, rate)
 }
 
 // step is one at a rate, while the generator polls busily: the relay is not charged for waking it.
@@ -81,18 +85,18 @@ func addLatency(s *runner.Session, at string, load float64, m *runner.Measured) 
 
 // addCounts runs a step more, of packets that come together, which is counted.
 func addCounts(ctx context.Context, s *runner.Session, at string, load float64,
-	window time.Duration) error {
+	window time.Duration) (runner.Counts, error) {
 	enough := 0
 	if load == 0 { // how many there are is not known before
 		enough = countEnough
 	}
 	counts, err := s.Count(ctx, step(load, window), enough)
 	if err != nil {
-		return err
+		return counts, err
 	}
 	s.Add(at, bench.Batched, counts.Syscalls, load, nil)
 	s.Add(at, bench.Allocs, counts.Allocs, load, nil)
-	return nil
+	return counts, nil
 }
 
 func way(plain bool) (suffix, text string) {
@@ -118,7 +122,7 @@ func bulk(z size, plain bool) runner.Scenario {
 					return err
 				}
 				addStep(s, rateName(load), load, m)
-				if err := addCounts(ctx, s, rateName(load), load, z.window/2); err != nil {
+				if _, err := addCounts(ctx, s, rateName(load), load, z.window/2); err != nil {
 					return err
 				}
 			}
@@ -130,7 +134,8 @@ func bulk(z size, plain bool) runner.Scenario {
 				return err
 			}
 			addCost(s, "full-speed", 0, m) // latency is what the queues hold
-			return addCounts(ctx, s, "full-speed", 0, z.window/2)
+			_, err = addCounts(ctx, s, "full-speed", 0, z.window/2)
+			return err
 		}}
 }
 
@@ -203,6 +208,7 @@ func counts(z size, plain bool) runner.Scenario {
 			if _, err := s.Ramp(ctx, bulkPairsOf(floodFrames, 0)); err != nil {
 				return err
 			}
-			return addCounts(ctx, s, "bulk", 0, z.window)
+			_, err = addCounts(ctx, s, "bulk", 0, z.window)
+			return err
 		}}
 }

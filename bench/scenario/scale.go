@@ -42,7 +42,7 @@ func Scales() []Scale {
 			knee(full, false, 1), bulk(full, false), bulk(full, true), latency(full),
 			knee(full, true, 1), knee(full, false, 8),
 			overload(full, false, 1), overload(full, true, 1), crowd(full), many(full), vast(full),
-			storm(full), vastStorm(full), stun(full)}},
+			storm(full), vastStorm(full), stun(full), loops(full)}},
 		{"gate", "only what is counted, which the speed of a machine does not change",
 			[]runner.Scenario{counts(gate, false), counts(gate, true)}},
 	}

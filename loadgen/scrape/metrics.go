@@ -23,12 +23,16 @@ type Metrics struct {
 	Watchers   int64
 	RSSBytes   int64 // resident memory of the process
 	Goroutines int64
+	// CrossLoop are packets whose sender and destination belong to different loops, Wakeups system
+	// calls by which loops were woken, and Posts functions that loops were given to run, by all loops
+	// together since the relay started. derpd tells them.
+	CrossLoop, Wakeups, Posts int64
 }
 
 // Unknown stands for a number that the relay does not tell.
 const Unknown = -1
 
-// The families that are read; both relays have them all.
+// The families that are read; both relays have them all but those of loops.
 const (
 	familyDropped     = "derp_packets_dropped" // labels reason and kind
 	familyConnections = "derp_current_connections"
@@ -38,6 +42,9 @@ const (
 	familyWatchers    = "derp_watchers"
 	familyRSS         = "process_resident_memory_bytes"
 	familyGoroutines  = "go_goroutines"
+	familyCrossLoop   = "derp_cross_loop_packets"
+	familyWakeups     = "derp_loop_wakeups" // label loop
+	familyPosts       = "derp_loop_posts"   // label loop
 )
 
 // parse reads a page in Prometheus' text format. One without dropped packets is of something else
@@ -63,15 +70,20 @@ func parse(page []byte) (Metrics, error) {
 	for name, into := range map[string]*int64{familyConnections: &m.Connections,
 		familyClients: &m.Clients, familyReceived: &m.Received, familySent: &m.Sent,
 		familyWatchers: &m.Watchers,
-		familyRSS:      &m.RSSBytes, familyGoroutines: &m.Goroutines} {
+		familyRSS:      &m.RSSBytes, familyGoroutines: &m.Goroutines,
+		familyCrossLoop: &m.CrossLoop, familyWakeups: &m.Wakeups, familyPosts: &m.Posts} {
 		*into = Unknown
 		family, ok := families[name]
 		if !ok {
 			continue
 		}
-		// A family without samples is not in the map.
-		if *into, err = count(family.GetMetric()[0]); err != nil {
-			return Metrics{}, fmt.Errorf("%s: %w", name, err)
+		*into = 0
+		for _, one := range family.GetMetric() {
+			n, err := count(one)
+			if err != nil {
+				return Metrics{}, fmt.Errorf("%s: %w", name, err)
+			}
+			*into += n
 		}
 	}
 	return m, nil

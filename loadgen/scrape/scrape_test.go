@@ -42,6 +42,9 @@ derp_packets_dropped{reason="queue_head",kind="disco"} 3
 derp_packets_dropped{reason="queue_head",kind="other"} 40
 derp_packets_dropped{reason="write_error",kind="other"} 0
 derp_packets_dropped{reason="dup_client",kind="disco"} 1.5e+06
+# TYPE derp_loop_wakeups counter
+derp_loop_wakeups{loop="0"} 11
+derp_loop_wakeups{loop="1"} 12
 `
 
 var pageDrops = map[string]uint64{"queue_head": 43, "write_error": 0, "dup_client": 1_500_000}
@@ -84,7 +87,7 @@ func TestRead(t *testing.T) {
 		}
 		if !maps.Equal(m.Dropped, pageDrops) || m.Connections != 7 || m.Clients != 6 ||
 			m.RSSBytes != 18_808_832 || m.Goroutines != 9 || m.Received != 120 || m.Sent != 77 ||
-			m.Watchers != 2 {
+			m.Watchers != 2 || m.Wakeups != 23 || m.CrossLoop != Unknown {
 			t.Errorf("TLS %v: %+v", secure, m)
 		}
 		drops, err := Drops(t.Context(), target)

@@ -59,6 +59,7 @@ func (l *Loop) runPosts() (woken, stopping bool) {
 	for i, fn := range l.running {
 		l.running[i] = nil
 		fn()
+		l.stats.Posts++
 	}
 	return woken, stopping
 }

@@ -161,8 +161,9 @@ func sceneConnectClosed(s *stage) {
 }
 
 func scenePost(s *stage) {
+	before := uint64(0)
 	s.do(func() {
-		s.rec.log = nil
+		s.rec.log, before = nil, s.loop.Stats().Posts
 		for i := range 5 {
 			post := s.loop.Post
 			if i%2 == 0 {
@@ -183,6 +184,10 @@ func scenePost(s *stage) {
 		last := slices.Index(s.rec.log, "4")
 		if last < 0 || last+1 >= len(s.rec.log) || s.rec.log[last+1] != "woken" {
 			s.Errorf("no Woken after the posted functions: %v", s.rec.log)
+		}
+		// One that runs is counted when it has run, or with the others of its turn.
+		if n := s.loop.Stats().Posts - before; n < 5 || n > 7 {
+			s.Errorf("%d posted functions counted of five and those that asked", n)
 		}
 	})
 }

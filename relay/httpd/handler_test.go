@@ -51,8 +51,8 @@ func testSnapshot() (s relay.Snapshot) {
 	s.TLSNow = [2]int{2, 5}
 	s.RoundTrips = relay.RoundTrips{Buckets: [8]uint64{0: 6, 4: 3, 7: 4}, Unknown: 1}
 	s.QueueWait = relay.QueueWait{Mean: 1.25, Packets: 3}
-	s.GoneElsewhere = 13
-	s.Loops = []netpoll.Stats{{Turns: 50}, {Turns: 60}}
+	s.GoneElsewhere, s.CrossLoop = 13, 33
+	s.Loops = []netpoll.Stats{{Turns: 50}, {Turns: 60, Wakeups: 31, Posts: 32}}
 	return s
 }
 

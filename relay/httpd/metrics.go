@@ -142,6 +142,7 @@ var familyHelp = map[string]string{
 	"derp_loop_turns":            "Turns that the loop has run.",
 	"derp_loop_sleeps":           "Turns before which the loop found nothing to do and slept.",
 	"derp_loop_wakeups":          "System calls by which others woke the loop.",
+	"derp_loop_posts":            "Functions that others gave the loop to run.",
 	"derp_loop_receives":         "Receive calls of the loop.",
 	"derp_loop_sends":            "Send calls of the loop.",
 	"derp_loop_sends_blocked":    "Sends that the kernel did not take whole at once.",
@@ -185,6 +186,7 @@ func families(s *relay.Snapshot) (all []labelled) {
 		add("derp_loop_turns", l.Turns, loop)
 		add("derp_loop_sleeps", l.Sleeps, loop)
 		add("derp_loop_wakeups", l.Wakeups, loop)
+		add("derp_loop_posts", l.Posts, loop)
 		add("derp_loop_receives", l.Receives, loop)
 		add("derp_loop_sends", l.Sends, loop)
 		add("derp_loop_sends_blocked", l.SendBlocked, loop)
