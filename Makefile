@@ -10,8 +10,8 @@ PGO := cmd/derpd/derpd.pgo
 # the tests start and end hundreds of programs.
 export GORACE ?= atexit_sleep_ms=50
 
-.PHONY: run build release pgo demo load-100k plan-check test interop tailnet bench-peers bench-quick \
-	bench-gate bench-stable benchmarks test-arm64 lint vuln fuzz clean
+.PHONY: run build release pgo demo load-100k plan-check test test-computing test-waiting interop \
+	tailnet bench-peers bench-quick bench-gate bench-stable benchmarks test-arm64 lint vuln fuzz clean
 
 # A relay on this machine to look at.
 run: build
@@ -59,14 +59,20 @@ test:
 	@.ci/need gcc openssl ip
 	@rm -rf .bin/results/test
 	CGO_ENABLED=1 .ci/gotest test . -race -timeout 8m ./...
+	@$(MAKE) --no-print-directory -j2 -Otarget test-computing test-waiting
+
+# The two halves of what is left, at once: one computes, the other mostly waits for programs.
+test-computing:
 	.ci/gotest test . -count=1 -run 'Test(Mesh)?Simulation$$' ./relay
 	.ci/gotest test . -count=1 -tags planted -run Planted ./relay
 	CGO_ENABLED=1 .ci/gotest test bench/baseline -race -timeout 4m ./...
+
+test-waiting:
 	.ci/gotest test interop -short -count=1 -timeout 4m ./...
 	INTEROP_PEER=derper .ci/gotest test interop -short -count=1 -timeout 4m .
 
-# The same tests from outside with all waits, against derpd built with the race detector, and
-# against the newest derper. Then the tailnet. At the end every test in docs/derper-parity.md
+# The same tests from outside with all waits, against derpd on epoll and built with the race
+# detector, and against the newest derper. Then the tailnet. At the end every test in docs/derper-parity.md
 # that is one of these must have passed.
 interop:
 	@.ci/need gcc openssl ip iperf3
@@ -76,7 +82,7 @@ interop:
 	.ci/gotest interop interop -count=1 -timeout 10m ./admission
 	@.ci/need chromium npm
 	BROWSER=1 .ci/gotest interop interop -count=1 -timeout 6m ./browser
-	DERPD_RACE=1 .ci/gotest interop interop -short -count=1 -timeout 6m .
+	DERPD_RACE=1 DERPD_ENGINE=epoll .ci/gotest interop interop -short -count=1 -timeout 6m .
 	INTEROP_PEER=derper-1.104.5 .ci/gotest interop interop -count=1 -timeout 8m .
 	@$(MAKE) --no-print-directory tailnet
 	@.ci/parity interop
@@ -138,6 +144,7 @@ benchmarks: build bench-peers
 	bin/bench run $(DRY) -scale full -timeout 45m -peer derpd=no-files:bin/derpd \
 		-peer derper-1.104.5=bin/derper-1.104.5 \
 		-peer 'derpd-epoll=only=bulk-tls,knee-tls,$(PACKETS):bin/derpd -engine epoll' \
+		-peer 'derpd-2-loops=only=loops-tls:bin/derpd -loops 2' \
 		-peer goroutines=no-stun:only=bulk-tls,knee-tls,bulk-plain,knee-plain:bin/goroutines \
 		-peer gnet=plain:no-stun:only=$(PACKETS):bin/gnet \
 		-peer floor=plain:no-stun:only=$(PACKETS),many-tls:bin/floor \

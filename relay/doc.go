@@ -11,7 +11,7 @@
 //
 // The relay knows loops (netpoll.Loop) and TLS (tlsengine.Session, plain data) and makes no
 // system call itself. It must not know which backend drives it: the same code runs over
-// epoll and, from a seed and in one goroutine, over fakepoll.
+// epoll, io_uring and, from a seed and in one goroutine, fakepoll.
 //
 // # Files, in the way of a frame
 //

@@ -111,7 +111,9 @@ func TestSendsAreCounted(t *testing.T) {
 }
 
 // TLS connections of clients are counted by version for as long as they are open.
-func TestTLSConnectionsAreCounted(t *testing.T) {
+func TestTLSConnectionsAreCounted(t *testing.T) { onEngines(t, testTLSConnectionsAreCounted) }
+
+func testTLSConnectionsAreCounted(t *testing.T) {
 	r := startLive(t, true, Config{})
 	a, b := r.login(t, 1), r.login(t, 2)
 	if got := r.Snapshot().TLSNow; got != [2]int{0, 2} {
@@ -125,7 +127,9 @@ func TestTLSConnectionsAreCounted(t *testing.T) {
 }
 
 // A watcher's updates are counted by how many it is handed at once, and by the buffers it takes.
-func TestMeshUpdatesAreCounted(t *testing.T) {
+func TestMeshUpdatesAreCounted(t *testing.T) { onEngines(t, testMeshUpdatesAreCounted) }
+
+func testMeshUpdatesAreCounted(t *testing.T) {
 	key := derp.MeshKey(bytes.Repeat([]byte{7}, 32))
 	r := startLive(t, false, Config{Mesh: Mesh{Key: key}})
 	r.login(t, 1)

@@ -127,7 +127,9 @@ func testMeshPeerExempt(t *testing.T) {
 
 // TestWrongMeshKey: who presents another mesh key than the region's, or one where there is none,
 // is a client like any other: it is asked for admission, and may not do what mesh peers may.
-func TestWrongMeshKey(t *testing.T) {
+func TestWrongMeshKey(t *testing.T) { onEngines(t, testWrongMeshKey) }
+
+func testWrongMeshKey(t *testing.T) {
 	ours, wrong := bytes.Repeat([]byte{7}, 32), bytes.Repeat([]byte{7}, 32)
 	wrong[31]++
 	for name, mesh := range map[string]Mesh{"another": {Key: derp.MeshKey(ours)}, "none": {}} {
@@ -211,7 +213,9 @@ func TestMeshPeerPatience(t *testing.T) {
 
 // TestOwnKeyDoesNotWatch: who logs in with the server's own key is the server itself, by another
 // name, and is told nothing that would lead packets in a circle.
-func TestOwnKeyDoesNotWatch(t *testing.T) {
+func TestOwnKeyDoesNotWatch(t *testing.T) { onEngines(t, testOwnKeyDoesNotWatch) }
+
+func testOwnKeyDoesNotWatch(t *testing.T) {
 	key := derp.MeshKey(bytes.Repeat([]byte{7}, 32))
 	r := startLive(t, false, Config{Mesh: Mesh{Key: key}})
 	self := r.loginMesh(t, 0, key)
