@@ -146,7 +146,7 @@ benchmarks: build bench-peers
 		-peer 'derpd-epoll=only=bulk-tls,knee-tls,$(PACKETS):bin/derpd -engine epoll' \
 		-peer 'derpd-2-loops=only=loops-tls:bin/derpd -loops 2' \
 		-peer goroutines=no-stun:only=bulk-tls,knee-tls,bulk-plain,knee-plain:bin/goroutines \
-		-peer gnet=plain:no-stun:only=$(PACKETS):bin/gnet \
+		-peer gnet=plain:only=$(PACKETS),stun:bin/gnet \
 		-peer floor=plain:no-stun:only=$(PACKETS),many-tls:bin/floor \
 		-o bin/benchmarks.json -gobench bin/benchmarks.txt || test $$? -eq 1
 ifndef DRY

@@ -21,7 +21,9 @@ const (
 	backlog   = 4096
 )
 
-func main() { front.Main("floor", "it forwards bytes as they are", serve) }
+func main() {
+	front.Main(front.Program{Name: "floor", NoTLS: "it forwards bytes as they are", Serve: serve})
+}
 
 // floor is the forwarder; its one thread owns all of it.
 type floor struct {

@@ -12,15 +12,16 @@ import (
 // turned off, as the load generator does.
 type flags struct {
 	addr, keyFile, certDir, certMode, host string
-	httpPort                               int
+	httpPort, stunPort                     int
 	stun                                   bool
 }
 
 const taken = "a baseline takes -a, -c, -certdir, -certmode, -hostname, -http-port=-1 and " +
-	"-stun=false, as loadgen gives them, and no other flag"
+	"-stun=false (gnet: -stun-port), as loadgen gives them, and no other flag"
 
-// parse reads the flags; the error is flag.ErrHelp after usage was written.
-func parse(name string, args []string, usage io.Writer) (f flags, err error) {
+// parse reads the flags of a relay, which may answer STUN or not; the error is flag.ErrHelp after
+// usage was written.
+func parse(name string, answers bool, args []string, usage io.Writer) (f flags, err error) {
 	fs := flag.NewFlagSet(name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&f.addr, "a", ":443", "`address` to listen on")
@@ -30,8 +31,12 @@ func parse(name string, args []string, usage io.Writer) (f flags, err error) {
 		"manual: TLS; letsencrypt: HTTP without TLS, on any port but 443")
 	fs.StringVar(&f.host, "hostname", "derp.tailscale.com", "`name` in the certificate")
 	fs.IntVar(&f.httpPort, "http-port", 80, "must be -1")
-	fs.BoolVar(&f.stun, "stun", true, "must be false")
-	fs.Int("stun-port", 3478, "of what -stun=false turns off")
+	must := "must be false"
+	if answers {
+		must = "answer STUN, at the address of -a"
+	}
+	fs.BoolVar(&f.stun, "stun", true, must)
+	fs.IntVar(&f.stunPort, "stun-port", 3478, "UDP `port` of STUN, unless -stun=false")
 	if err = fs.Parse(args); errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(usage, "%s: a relay to measure derpd against.\n", name)
 		fs.SetOutput(usage)
@@ -40,10 +45,10 @@ func parse(name string, args []string, usage io.Writer) (f flags, err error) {
 	} else if err != nil {
 		return f, fmt.Errorf("%w: %s", err, taken)
 	}
-	return f, f.check(fs.Args())
+	return f, f.check(answers, fs.Args())
 }
 
-func (f *flags) check(rest []string) error {
+func (f *flags) check(answers bool, rest []string) error {
 	_, port, err := net.SplitHostPort(f.addr)
 	switch {
 	case len(rest) > 0:
@@ -55,9 +60,11 @@ func (f *flags) check(rest []string) error {
 	case f.httpPort != -1:
 		return fmt.Errorf("-http-port %d: a baseline listens on -a alone; give -http-port -1",
 			f.httpPort)
-	case f.stun:
-		return errors.New("-stun: a baseline has no STUN; give -stun=false, to loadgen as " +
+	case f.stun && !answers:
+		return errors.New("-stun: this baseline has no STUN; give -stun=false, to loadgen as " +
 			"-launch-args=-stun=false")
+	case f.stun && (f.stunPort < 1 || f.stunPort > 65535):
+		return fmt.Errorf("-stun-port %d: choose a port from 1 to 65535", f.stunPort)
 	case f.certMode != "manual" && f.certMode != "letsencrypt":
 		return fmt.Errorf("-certmode %q: choose manual (TLS) or letsencrypt (no TLS)", f.certMode)
 	case f.certMode == "manual" && f.certDir == "":

@@ -15,15 +15,22 @@ func given(more ...string) []string {
 }
 
 func TestFlags(t *testing.T) {
-	f, err := parse("floor", given(), nil)
+	f, err := parse("floor", false, given(), nil)
 	want := flags{addr: "127.0.1.1:7000", keyFile: "key", certDir: "d", certMode: "manual", host: "h",
-		httpPort: -1}
+		httpPort: -1, stunPort: 3478}
 	if err != nil || f != want || f.plain() {
 		t.Errorf("%+v, %v, want %+v", f, err, want)
 	}
-	f, err = parse("floor", given("-certmode", "letsencrypt"), nil)
+	f, err = parse("floor", false, given("-certmode", "letsencrypt"), nil)
 	if err != nil || !f.plain() {
 		t.Errorf("letsencrypt on port 7000 is not plain: %+v, %v", f, err)
+	}
+	f, err = parse("gnet", true, given("-stun=true", "-stun-port", "7001"), nil)
+	if err != nil || !f.stun || f.stunPort != 7001 {
+		t.Errorf("one that answers STUN: %+v, %v", f, err)
+	}
+	if _, err = parse("gnet", true, given("-stun", "-stun-port", "0"), nil); err == nil {
+		t.Error("-stun-port 0 is taken")
 	}
 }
 
@@ -43,7 +50,7 @@ func TestFlagsRefused(t *testing.T) {
 		"letsencrypt on port 4": given("-certmode", "letsencrypt", "-a", ":443"),
 		"value \"x\" for flag":  given("-http-port", "x"),
 	} {
-		_, err := parse("floor", args, nil)
+		_, err := parse("floor", false, args, nil)
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v: %v, want one line with %q", args, err, want)
 		}
@@ -52,7 +59,7 @@ func TestFlagsRefused(t *testing.T) {
 
 func TestFlagsHelp(t *testing.T) {
 	var b bytes.Buffer
-	if _, err := parse("floor", []string{"-h"}, &b); !errors.Is(err, flag.ErrHelp) ||
+	if _, err := parse("floor", false, []string{"-h"}, &b); !errors.Is(err, flag.ErrHelp) ||
 		!strings.Contains(b.String(), "-certmode") {
 		t.Errorf("-h: %v, %q", err, b.String())
 	}

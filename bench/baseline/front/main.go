@@ -5,9 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -17,21 +19,30 @@ import (
 // Config is what a relay was told by its flags.
 type Config struct {
 	Addr string          // to listen on
+	STUN string          // UDP address to answer STUN at; empty: none
 	Key  derp.PrivateKey // the relay's
 	TLS  *tls.Config     // nil: no TLS
 }
 
-// Main runs a relay as a program, until SIGINT or SIGTERM. noTLS is the reason for which it cannot
-// do TLS; empty: it can. It does not return: the exit status is 2 for flags that make no sense, 1
-// for a relay that failed.
-func Main(name, noTLS string, serve func(*Config) error) {
-	f, err := parse(name, os.Args[1:], os.Stdout)
+// Program is a relay as a program.
+type Program struct {
+	Name  string
+	NoTLS string // the reason for which it cannot do TLS; empty: it can
+	STUN  bool   // it answers STUN too
+	Serve func(*Config) error
+}
+
+// Main runs a relay until SIGINT or SIGTERM. It does not return: the exit status is 2 for flags that
+// make no sense, 1 for a relay that failed.
+func Main(p Program) {
+	name := p.Name
+	f, err := parse(name, p.STUN, os.Args[1:], os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		os.Exit(0)
 	}
-	if err == nil && noTLS != "" && !f.plain() {
+	if err == nil && p.NoTLS != "" && !f.plain() {
 		err = fmt.Errorf("-certmode %s: %s; give -certmode letsencrypt and a port other than 443",
-			f.certMode, noTLS)
+			f.certMode, p.NoTLS)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
@@ -45,7 +56,7 @@ func Main(name, noTLS string, serve func(*Config) error) {
 	}()
 	cfg, err := f.config()
 	if err == nil {
-		err = serve(cfg)
+		err = p.Serve(cfg)
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 	os.Exit(1)
@@ -59,6 +70,13 @@ func (f *flags) config() (*Config, error) {
 		return nil, err
 	}
 	c := &Config{Addr: f.addr, Key: key}
+	if f.stun {
+		host, _, err := net.SplitHostPort(f.addr)
+		if err != nil {
+			return nil, err
+		}
+		c.STUN = net.JoinHostPort(host, strconv.Itoa(f.stunPort))
+	}
 	if f.plain() {
 		return c, nil
 	}

@@ -7,6 +7,8 @@
 // its loop is woken if it has nothing from others yet. What a destination does not take waits in
 // gnet's buffer up to a bound, then packets for it are dropped.
 //
+// STUN is answered too, with derpd's codec, so that what differs is the way of a datagram.
+//
 // A client belongs to the loop of its connection, but for its inbox, which has a lock; the map of
 // clients is behind a lock too, and each client remembers its last destination.
 package main

@@ -13,7 +13,9 @@ import (
 // queueBytesMax is what waits for a client that does not read, and once more in its inbox.
 const queueBytesMax = 256 << 10
 
-func main() { front.Main("gnet", "gnet has no TLS", serve) }
+func main() {
+	front.Main(front.Program{Name: "gnet", NoTLS: "gnet has no TLS", STUN: true, Serve: serve})
+}
 
 // relay implements gnet.EventHandler.
 type relay struct {
@@ -47,7 +49,11 @@ type inbox struct {
 
 func serve(cfg *front.Config) error {
 	r := &relay{cfg: cfg, clients: make(map[derp.Key]*client)}
-	return gnet.Run(r, "tcp://"+cfg.Addr, gnet.WithMulticore(true))
+	addrs := []string{"tcp://" + cfg.Addr}
+	if cfg.STUN != "" {
+		addrs = append(addrs, "udp://"+cfg.STUN)
+	}
+	return gnet.Rotate(r, addrs, gnet.WithMulticore(true))
 }
 
 // OnOpen implements gnet.EventHandler.
@@ -77,7 +83,10 @@ func (r *relay) OnClose(conn gnet.Conn, _ error) gnet.Action {
 
 // OnTraffic implements gnet.EventHandler: bytes have come, or another loop has left some.
 func (r *relay) OnTraffic(conn gnet.Conn) gnet.Action {
-	c := conn.Context().(*client)
+	c, ok := conn.Context().(*client)
+	if !ok { // a datagram
+		return answer(conn)
+	}
 	if !r.empty(c) {
 		return gnet.Close
 	}

@@ -20,3 +20,5 @@ func TestReceiverThatDoesNotRead(t *testing.T) {
 func TestRefusesTLS(t *testing.T) { loadtest.RefusesTLS(t) }
 
 func TestRules(t *testing.T) { loadtest.Rules(t, loadtest.Relay(t, true)) }
+
+func TestSTUN(t *testing.T) { loadtest.STUN(t) }

@@ -26,7 +26,7 @@ const (
 	keepAliveSpan = time.Minute
 )
 
-func main() { front.Main("goroutines", "", serve) }
+func main() { front.Main(front.Program{Name: "goroutines", Serve: serve}) }
 
 // server knows who is connected.
 type server struct {

@@ -2,6 +2,8 @@ package loadtest
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"derpd/loadgen/launch"
 	"derpd/loadgen/meter"
 	"derpd/loadgen/workloads"
+	"derpd/stun"
 )
 
 // asRelay marks the process that is to be the relay.
@@ -31,7 +34,7 @@ func Main(m *testing.M, relay func()) {
 // Relay starts the test binary as a relay and returns where it listens.
 func Relay(t *testing.T, plain bool) loadgen.Target {
 	t.Helper()
-	r, err := start(t.Context(), plain)
+	r, err := start(t.Context(), launch.Options{Plain: plain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,13 +42,47 @@ func Relay(t *testing.T, plain bool) loadgen.Target {
 	return r.Targets[0]
 }
 
-func start(ctx context.Context, plain bool) (*launch.Region, error) {
+// STUN starts the test binary as a relay that answers STUN, asks it once, and fails the test unless
+// the answer names the socket that asked.
+func STUN(t *testing.T) {
+	t.Helper()
+	r, err := start(t.Context(), launch.Options{Plain: true, STUN: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
+	to := netip.AddrPortFrom(r.Targets[0].Addr.Addr(), r.STUNPort)
+	conn, err := net.Dial("udp", to.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	id := [stun.TransactionLen]byte{1, 2, 3}
+	if _, err := conn.Write(stun.AppendRequest(nil, id)); err != nil {
+		t.Fatal(err)
+	}
+	reply := make([]byte, 1500)
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	n, err := conn.Read(reply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, mapped, ok := stun.ParseReply(reply[:n]); !ok || got != id ||
+		mapped.String() != conn.LocalAddr().String() {
+		t.Errorf("%x: %v, %v", reply[:n], mapped, ok)
+	}
+}
+
+// start fills in what options leave open.
+func start(ctx context.Context, o launch.Options) (*launch.Region, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return launch.Start(ctx, launch.Options{Path: self, Env: []string{asRelay + "=1"}, Plain: plain,
-		CPU: -1})
+	o.Path, o.Env, o.CPU = self, []string{asRelay + "=1"}, -1
+	return launch.Start(ctx, o)
 }
 
 // Pairs has 10 pairs talk at 5,000 packets a second for 1 s. What arrives must be right, and what
@@ -80,7 +117,7 @@ func Frozen(t *testing.T, target loadgen.Target) {
 // RefusesTLS sees that a relay without TLS says so, instead of serving something else.
 func RefusesTLS(t *testing.T) {
 	t.Helper()
-	r, err := start(t.Context(), false)
+	r, err := start(t.Context(), launch.Options{})
 	if err == nil {
 		r.Stop()
 		t.Fatal("it runs")
