@@ -16,7 +16,7 @@ func (l *URing) parkStep() {
 		l.parkNext = (l.parkNext + 1) % slots
 		slot := int32(l.parkNext)
 		c := l.at(slot)
-		if c.state != open || c.flags&receiving == 0 {
+		if c.state != open || c.flags&receiving == 0 || c.hold != 0 {
 			continue
 		}
 		if c.flags&(heard|cancelling) == 0 {

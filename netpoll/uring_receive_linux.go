@@ -27,9 +27,11 @@ func (l *URing) armReceives(b *bank) {
 	b.buffers.Recycle()
 	// Those that found no buffer first, but no more than may find one now: the others would
 	// come back as they went, and again in the next turn.
-	n := min(len(b.starved), 2*b.buffers.Free())
-	for _, slot := range b.starved[:n] {
-		l.arm(b, slot)
+	n := 0
+	for room := 2 * b.buffers.Free(); n < len(b.starved) && room > 0; n++ {
+		before := l.receives
+		l.arm(b, b.starved[n])
+		room -= l.receives - before // those closed or paused meanwhile find no buffer
 	}
 	b.starved = b.starved[:copy(b.starved, b.starved[n:])]
 	for _, slot := range b.rearm {
@@ -49,6 +51,7 @@ func (l *URing) arm(b *bank, slot int32) {
 	case c.state != open || c.flags&receiving != 0:
 		return
 	case c.hold != 0:
+		c.flags &^= parking // or the end of the pause would watch it a second time
 		if c.flags&watching == 0 && c.hold&holdEnded == 0 {
 			c.flags |= watching
 			l.expect(c)
