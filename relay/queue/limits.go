@@ -16,6 +16,10 @@ const (
 	// in a chunk.
 	frameMemory = 64 + 768/chunkFrames
 
+	// sparesMax chunks are kept for the next frames: 30,000 of them, 1.5 MB. What a flood of empty
+	// packets takes beyond is garbage.
+	sparesMax = 2000
+
 	// senderGroups is how many senders of a queue are told apart. Weighing them takes a look at
 	// each frame, of which a queue holds 370 of the usual size and 14,000 of the smallest; the
 	// heaviest sender loses heavyFrames, or that part of the queue, before it is done again.

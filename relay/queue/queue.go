@@ -53,6 +53,7 @@ type Loop struct {
 	Budget int64 // bytes of memory that is held at most, in all queues of this loop; 0 is no bound
 	held   int64 // bytes of memory held now
 	spare  *chunk
+	spares int
 	idle   *lines
 }
 
@@ -69,6 +70,7 @@ func (l *Loop) chunk() *chunk {
 		return new(chunk)
 	}
 	l.spare = c.next
+	l.spares--
 	c.next = nil
 	return c
 }
@@ -192,6 +194,14 @@ func (q *Queue) PushNotice(l *Loop, b *block.Block) {
 	q.notice.push(l, Frame{Data: b.Buf, Block: b, At: at})
 }
 
+// Notices is how many notices wait.
+func (q *Queue) Notices() int {
+	if q.lines == nil {
+		return 0
+	}
+	return q.notice.count
+}
+
 // PopNotice takes the next notice if what was queued before it has gone.
 func (q *Queue) PopNotice(l *Loop) (fr Frame, ok bool) {
 	if q.lines == nil || q.notice.count == 0 {
@@ -240,8 +250,11 @@ func (f *fifo) pop(l *Loop) (Frame, bool) {
 		if f.head == nil {
 			f.tail = nil
 		}
-		*c = chunk{next: l.spare}
-		l.spare = c
+		if l.spares < sparesMax {
+			*c = chunk{next: l.spare}
+			l.spare = c
+			l.spares++
+		}
 	}
 	f.count--
 	f.popped++

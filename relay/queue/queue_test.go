@@ -202,6 +202,25 @@ func TestChunkFitsItsSizeClass(t *testing.T) {
 	}
 }
 
+// What a flood of empty packets took is not kept for ever.
+func TestFewChunksAreSpared(t *testing.T) {
+	var l Loop
+	var q Queue
+	for i := range (sparesMax + 100) * chunkFrames {
+		q.Push(&l, Frame{Data: frame(i, 4)})
+	}
+	for !q.Empty() {
+		q.Pop(&l, Data)
+	}
+	n := 0
+	for c := l.spare; c != nil; c = c.next {
+		n++
+	}
+	if n != sparesMax || l.spares != n {
+		t.Errorf("%d chunks are kept, counted as %d, want %d", n, l.spares, sparesMax)
+	}
+}
+
 func TestInboxKeepsEachPushersOrder(t *testing.T) {
 	var in Inbox
 	const pushers, each = 4, 20_000
