@@ -51,7 +51,7 @@ type conn struct {
 	served   bool   // counted as a client's TLS connection until its session is wiped
 	drainWhy Reason // of phaseDrain
 	lingers  bool   // in phaseDrain: all has been sent, the peer's FIN is awaited
-	pongs    uint8  // in ctl
+	answers  uint8  // in ctl: to pings, and that a key is not here
 
 	outFrames [2]uint16 // packets in out, by kind
 	outBytes  [2]int32

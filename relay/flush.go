@@ -131,7 +131,7 @@ func (l *loop) fill(c *conn) *block.Block {
 	if ctl > 0 {
 		s.write(c.ctl.Buf[c.unsealed:])
 		c.unsealed = 0
-		c.pongs = 0
+		c.answers = 0
 		c.ctl.Free(&l.q.Blocks)
 		c.ctl = nil
 	}

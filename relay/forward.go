@@ -99,6 +99,7 @@ func (l *loop) sweepRemotes() {
 
 // linger keeps the book of a client that left this node while its key lives on another.
 func (l *loop) linger(s *sender) {
+	s.last, s.lastTo = nil, nil // or clients that roam would keep each other's remains
 	if s.reached == nil {
 		return
 	}

@@ -39,13 +39,22 @@ func (l *loop) command(c *conn, t derp.FrameType, payload []byte) bool {
 // read; the rest are dropped, as upstream drops them.
 func (l *loop) ping(c *conn, payload []byte) {
 	l.n.GotPing++
-	if c.pongs >= pongsPending && c.out != nil {
+	if !l.mayAnswer(c) {
 		return
 	}
-	c.pongs++
 	var f [derp.HeaderLen + derp.PingLen]byte
 	l.control(c, derp.AppendPong(f[:0], [derp.PingLen]byte(payload)))
 	l.n.SentPong++
+}
+
+// mayAnswer counts an answer of the relay's own; false if enough of them wait already for a peer
+// that takes nothing. There is no other bound to what such answers would hold.
+func (l *loop) mayAnswer(c *conn) bool {
+	if c.answers >= answersPending && c.out != nil {
+		return false
+	}
+	c.answers++
+	return true
 }
 
 func (l *loop) notePreferred(cl *client, payload []byte) {

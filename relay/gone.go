@@ -3,6 +3,7 @@ package relay
 import (
 	"derpd/netpoll"
 	"derpd/relay/derp"
+	"derpd/relay/registry"
 )
 
 // handleSet is a set of connections of one loop: open addressing over their handles, nothing else,
@@ -103,7 +104,13 @@ func (l *loop) depart(s *sender, survivor *client) {
 // inherit merges what a closed connection of the same key had reached.
 func (l *loop) inherit(cl *client, reached *reached) {
 	if cl.conn == nil { // it left meanwhile and was perhaps the last
-		l.depart(&sender{key: cl.key, reached: reached}, l.present(&cl.key))
+		s := &sender{key: cl.key, reached: reached}
+		r := l.srv.keys.Lookup((*registry.Key)(&cl.key))
+		if survivor := l.present(&cl.key); survivor == nil && r != nil && r.Via() != nil {
+			l.linger(s) // it lives on another node
+		} else {
+			l.depart(s, survivor)
+		}
 		return
 	}
 	l.merge(&cl.sender, reached)
@@ -158,6 +165,10 @@ func (l *loop) tellGone() {
 			budget--
 			c := l.at(h)
 			if c == nil || c.client == nil {
+				continue
+			}
+			if c.client.q.Notices() >= noticesMax {
+				l.n.ReachedOverflow++
 				continue
 			}
 			b := l.q.Blocks.Get(noticeBytes)

@@ -74,14 +74,18 @@ const (
 	// packetOverhead is what a RecvPacket frame has beside the packet.
 	packetOverhead = derp.HeaderLen + derp.KeyLen
 
-	// pongsPending is how many pings are answered that arrived while the connection took
-	// nothing. Upstream keeps one; eight are 104 bytes.
-	pongsPending = 8
+	// answersPending is how many answers, to pings and to probes for a key that is not here, wait for
+	// a connection that takes nothing. Upstream keeps one pong; eight answers are 1 KB at most.
+	answersPending = 8
 
 	// goneSlice is how many PeerGone notices a loop queues a turn. Each costs 3 to 6 µs, most
 	// of it for a connection that no cache has seen for long, and its send: a hub that leaves
 	// 50,000 correspondents behind costs everyone else ~40 µs a turn.
 	goneSlice = 8
+
+	// noticesMax bounds the PeerGone notices that wait for a connection which takes nothing or little:
+	// 6 MB. Those beyond are counted as overflow.
+	noticesMax = 16 << 10
 
 	// reachedMax bounds the destinations remembered per connection and loop, to be told
 	// when the sender leaves. 64 Ki handles are 1 MiB; those beyond are counted as overflow.

@@ -250,7 +250,7 @@ func (l *loop) linkMessage(c *conn, t derp.FrameType, payload []byte) {
 		if key, _, err := derp.ParsePeerGone(payload); err == nil {
 			l.unreach(lk.cl, key)
 		}
-	case t == derp.FramePing:
+	case t == derp.FramePing && l.mayAnswer(c):
 		var f [derp.HeaderLen + derp.PingLen]byte
 		l.control(c, derp.AppendPong(f[:0], [derp.PingLen]byte(payload)))
 	}

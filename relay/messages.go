@@ -17,8 +17,7 @@ func (l *loop) messages(c *conn, p []byte) {
 		case websock.Data:
 			l.stream(c, data)
 		case websock.Ping:
-			if c.pongs < pongsPending || c.out == nil {
-				c.pongs++
+			if l.mayAnswer(c) {
 				l.unframed(c, websock.AppendPong(nil, data))
 			}
 		case websock.Close:

@@ -146,7 +146,7 @@ func (l *loop) unknownDest(cl *client, f []byte, kind queue.Kind) {
 // notHere answers a probe for a key that is not here.
 func (l *loop) notHere(c *conn, dst derp.Key, kind queue.Kind) {
 	if kind != queue.Disco ||
-		!c.client.notHere.take(l.poll.Now(), notHerePerSecond, notHereBurst) {
+		!c.client.notHere.take(l.poll.Now(), notHerePerSecond, notHereBurst) || !l.mayAnswer(c) {
 		return
 	}
 	var gone [noticeBytes]byte

@@ -280,21 +280,21 @@ func TestSimPongsBounded(t *testing.T) {
 		c.write(true)
 		w.tick(time.Millisecond)
 		if ctl := c.client.conn.ctl; ctl != nil &&
-			len(ctl.Buf) > pongsPending*(derp.HeaderLen+derp.PingLen) {
+			len(ctl.Buf) > answersPending*(derp.HeaderLen+derp.PingLen) {
 			t.Fatalf("%d bytes of pongs wait", len(ctl.Buf))
 		}
 	}
 	c.thaw()
 	w.flow(t)
 	n := w.totals()
-	if c.pongs != 1+pongsPending || n.SentPong != uint64(c.pongs) || n.GotPing != pings {
+	if c.pongs != 1+answersPending || n.SentPong != uint64(c.pongs) || n.GotPing != pings {
 		t.Errorf("%d pongs came, %d sent, %d pings; want %d pongs", c.pongs, n.SentPong,
-			n.GotPing, 1+pongsPending)
+			n.GotPing, 1+answersPending)
 	}
 	c.ping()
 	c.write(true)
 	w.flow(t)
-	if c.pongs != 2+pongsPending {
+	if c.pongs != 2+answersPending {
 		t.Error("no pong after the peer read again")
 	}
 }

@@ -61,9 +61,11 @@ func (l *loop) beat(c *conn) {
 		l.mayResume(c, now)
 	}
 	if now >= c.keepAt {
-		l.n.KeepAlives++
-		var f [derp.HeaderLen]byte
-		l.control(c, derp.AppendKeepAlive(f[:0]))
+		if c.out == nil { // else what waits shows that we live, if it is taken
+			l.n.KeepAlives++
+			var f [derp.HeaderLen]byte
+			l.control(c, derp.AppendKeepAlive(f[:0]))
+		}
 		c.keepAt = now + l.keepAlivePause()
 		l.n.RoundTrips.observe(l.poll.RoundTrip(c.h))
 	}

@@ -243,7 +243,7 @@ func TestWebSocketPongsBounded(t *testing.T) {
 		d.l.Flush()
 	}
 	const pong = 2 + websock.ControlMax
-	if held := len(c.ctl.Buf); held > pongsPending*pong {
-		t.Errorf("%d bytes of pongs are held, want at most %d", held, pongsPending*pong)
+	if held := len(c.ctl.Buf); held > answersPending*pong {
+		t.Errorf("%d bytes of pongs are held, want at most %d", held, answersPending*pong)
 	}
 }
