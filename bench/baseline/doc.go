@@ -13,6 +13,7 @@
 // a figure of theirs is a bound for what the way of a packet costs, not a relay to deploy.
 //
 // The module is one of its own so that its dependencies (gnet and what that needs) never choose
-// those of derpd. Of derpd it uses the wire format in relay/derp and the codec of stun, which are no
-// part of what is measured; the load generator only in tests. Nobody imports it; bench runs what is built from it.
+// those of derpd. Of derpd it uses the wire format in relay/derp and the codec of stun, which are
+// no part of what is measured; the load generator only in tests. Nobody imports it; bench runs what
+// is built from it.
 package baseline

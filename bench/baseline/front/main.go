@@ -32,8 +32,8 @@ type Program struct {
 	Serve func(*Config) error
 }
 
-// Main runs a relay until SIGINT or SIGTERM. It does not return: the exit status is 2 for flags that
-// make no sense, 1 for a relay that failed.
+// Main runs a relay until SIGINT or SIGTERM. It does not return: the exit status is 2 for flags
+// that make no sense, 1 for a relay that failed.
 func Main(p Program) {
 	name := p.Name
 	f, err := parse(name, p.STUN, os.Args[1:], os.Stdout)
