@@ -172,6 +172,7 @@ func (l *loop) closed(c *client) {
 	c.tls.Wipe()
 	c.h, c.phase = 0, phaseOut
 	c.skip, c.sending, c.ctl, c.shake, c.login, c.ws, c.skim = 0, false, nil, nil, nil, nil, nil
+	c.slow = nil // a login is not for slow reading; whoever comes back reads slowly from then on
 	c.leaves, c.upgraded = false, false
 	l.lost(c)
 }

@@ -223,6 +223,33 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 	}
 }
 
+// TestSlowReceiverComesBack: one that is cut logs in as anybody does, and reads slowly from then on.
+func TestSlowReceiverComesBack(t *testing.T) {
+	t.Parallel()
+	s := reference.Start(t, reference.Options{TLS: true})
+	f := newFleet(t, s, func(j *loadgen.Job) {
+		g := &j.Workload.Groups[0]
+		g.Reading = loadgen.Reading{BytesPerSecond: 50_000}
+	})
+	f.ramp()
+	cut := time.AfterFunc(500*time.Millisecond, func() { s.Cut(true) })
+	defer cut.Stop()
+	r := f.step(loadgen.Step{Rate: 100, Window: 2 * time.Second, Drain: 100 * time.Millisecond})
+	if r.Logins != 13 || r.Clients != 13 || r.Failures[loadgen.FailTimeout] != nil {
+		t.Errorf("%d logins, %d in at the end, of 13; failures %v", r.Logins, r.Clients,
+			r.Failures.Lines())
+	}
+	slow := 0
+	for i := range f.clients {
+		if f.clients[i].slow != nil {
+			slow++
+		}
+	}
+	if slow > 0 {
+		t.Errorf("%d clients read slowly after the step", slow)
+	}
+}
+
 // TestOwnLoop: the clients of such a group have a loop that nobody else has; logins keep to their
 // rate, and the loop counts as no further processor.
 func TestOwnLoop(t *testing.T) {
