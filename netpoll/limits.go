@@ -123,9 +123,15 @@ const (
 	// which takes microseconds. After it memory that they might use is not given back.
 	quiesceMax = 5 * time.Second
 
-	// looksPerTimeout is how often a peer that holds a send up is looked after in a write timeout:
-	// what it has not acknowledged may be as much as before by chance, but hardly so often.
-	looksPerTimeout = 4
+	// firstLook is the part of a write timeout, which begins anew then, after which a ring looks for
+	// the first time at what a peer that holds a send up has acknowledged: that takes a descriptor
+	// and three system calls.
+	firstLook = 4
+
+	// patienceNum / patienceDen is how many write timeouts may pass then without any acknowledgement.
+	// A receiver that reads 64 KB a second tells of room in steps of more than that, and went two
+	// seconds without one now and then.
+	patienceNum, patienceDen = 3, 2
 
 	// leaveMax is how long a connection without a write timeout may take, after Close, to send
 	// what was copied. The kernel would give the same bytes minutes, in its own memory.
