@@ -34,8 +34,10 @@ const (
 	handshakeMessageBytesMax = 1 << 16
 
 	// serverInputBytesMax bounds what a client may send in one handshake when it is not asked for
-	// a certificate: two ClientHellos (one retry) with post-quantum shares are under 8 KiB.
-	serverInputBytesMax = 64 << 10
+	// a certificate: two ClientHellos (one retry) with post-quantum shares are under 8 KiB. It
+	// bounds the memory of a handshake too: crypto/tls by itself collects a ClientHello of 64 KiB,
+	// three times what a handshake takes otherwise.
+	serverInputBytesMax = 20 << 10
 
 	// certInputBytesMax is the same where the peer sends certificates, which crypto/tls lets grow
 	// to 256 KiB.
