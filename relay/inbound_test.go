@@ -1,0 +1,53 @@
+package relay
+
+import (
+	"bytes"
+	"testing"
+
+	"derpd/relay/derp"
+	"derpd/tlsengine"
+)
+
+// TestAnnouncedRecordHoldsLittle: a record takes memory as it arrives, not as it is announced, and
+// one that comes in many parts is copied a few times only.
+func TestAnnouncedRecordHoldsLittle(t *testing.T) {
+	for name, parts := range map[string][]int{ // lengths; the last is repeated to the end
+		"header, then all":  {5, tlsengine.MaxRecord},
+		"header in two":     {3, 2, tlsengine.MaxRecord},
+		"byte by byte":      {1},
+		"packet by packet":  {1400},
+		"most of it, a bit": {12_000, 1},
+	} {
+		_, ds, _ := newDoubles(t, 1, Config{})
+		d := ds[0]
+		from, to := d.login(t, 1, true), d.login(t, 2, true)
+		c := d.l.at(from.h)
+		frame := derp.AppendSendPacket(nil, to.key, testPacket(1))
+		rec := from.seal(bytes.Repeat(frame, tlsengine.MaxPlaintext/len(frame)))
+		free := d.l.q.Blocks.Lent()
+		grown, room := 0, 0
+		for sent := 0; sent < len(rec); {
+			n := min(parts[0], len(rec)-sent)
+			if len(parts) > 1 {
+				parts = parts[1:]
+			}
+			d.l.Received(from.h, bytes.Clone(rec[sent:sent+n]))
+			d.l.Flush()
+			if sent += n; sent == len(rec) {
+				break
+			}
+			if got, most := d.l.q.Blocks.Lent()-free, int64(max(2048, 4*sent)); got > most {
+				t.Fatalf("%s: %d bytes hold %d, want %d at most", name, sent, got, most)
+			}
+			if cap(c.raw.Buf) > room {
+				grown, room = grown+1, cap(c.raw.Buf)
+			}
+		}
+		if grown > 6 {
+			t.Errorf("%s: copied %d times", name, grown)
+		}
+		if got := d.counted().PacketsSent; got != tlsengine.MaxPlaintext/uint64(len(frame)) {
+			t.Errorf("%s: %d packets arrived", name, got)
+		}
+	}
+}
