@@ -257,7 +257,8 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		l.srv.log.Debug("handshake failed", "remote", c.remote, "error", r.err)
 		l.endHandshake(c)
 		if c.link != nil {
-			l.endLink(c, "TLS: "+r.err.Error())
+			c.link.failedWith = "TLS: " + r.err.Error()
+			l.drain(c, EndMesh) // the other node's log may need our alert: it has to leave
 			return
 		}
 		l.drain(c, EndHandshakeFailed)
