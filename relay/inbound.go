@@ -116,7 +116,7 @@ func (l *loop) badRecord(c *conn, err error) {
 		}
 		l.end(c, EndPeerClosed)
 	case errors.As(err, &alert):
-		l.end(c, EndPeerAlert)
+		l.endErr(c, EndPeerAlert, err) // it has no answer: the peer is gone (RFC 8446 §6.2)
 	default:
 		l.endErr(c, EndBadRecord, err)
 	}

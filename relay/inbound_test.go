@@ -51,3 +51,34 @@ func TestAnnouncedRecordHoldsLittle(t *testing.T) {
 		}
 	}
 }
+
+// TestPeerAlertHasNoAnswer: who has sent a fatal alert is gone; close_notify is answered.
+func TestPeerAlertHasNoAnswer(t *testing.T) {
+	for name, tc := range map[string]struct {
+		say   func(cl *doubleClient) []byte
+		end   Reason
+		sends int
+	}{
+		"alert": {func(cl *doubleClient) []byte {
+			return cl.tls.AppendAlert(nil, tlsengine.ErrBadRecord)
+		}, EndPeerAlert, 0},
+		"close_notify": {func(cl *doubleClient) []byte { return cl.tls.AppendClose(nil) },
+			EndPeerClosed, 1},
+	} {
+		_, ds, _ := newDoubles(t, 1, Config{})
+		d := ds[0]
+		cl := d.login(t, 1, true)
+		lent, sends := d.l.q.Blocks.Lent(), d.sends
+		d.l.Received(cl.h, tc.say(cl))
+		d.l.Flush()
+		if n := d.counted().Ends[tc.end]; n != 1 || !d.slots[cl.h.Slot()].closed {
+			t.Errorf("%s: not ended for %v", name, tc.end)
+		}
+		if d.sends -= sends; d.sends != tc.sends {
+			t.Errorf("%s: answered by %d sends, want %d", name, d.sends, tc.sends)
+		}
+		if got := d.l.q.Blocks.Lent(); got != lent {
+			t.Errorf("%s: %d bytes are lent, %d before", name, got, lent)
+		}
+	}
+}
