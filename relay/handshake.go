@@ -276,7 +276,8 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		} else {
 			c.served = true
 			l.n.TLSNow[versionIndex(r.tls)]++
-			c.state = &r.state
+			state := r.state // alone: a pointer into r would keep all that the client sent ahead
+			c.state = &state
 			c.phase = phaseRequest
 			l.poll.SetTimeout(c.h, requestTimeout)
 		}
