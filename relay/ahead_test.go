@@ -4,11 +4,46 @@ import (
 	"bytes"
 	"crypto/tls"
 	"net"
+	"runtime"
+	"strings"
 	"testing"
+	"weak"
 
 	"derpd/relay/derp"
 	"derpd/tlsengine"
 )
+
+// TestHandshakeIsForgotten: of what came along with a handshake nothing stays for as long as the
+// connection is one of HTTP.
+func TestHandshakeIsForgotten(t *testing.T) {
+	client, server, err := tlsengine.NewPair(tls.VersionTLS13, tls.TLS_AES_128_GCM_SHA256,
+		make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hs := &oneFlight{session: server}
+	_, ds, work := newDoubles(t, 1, Config{NewHandshake: func(_, _ net.Addr) Handshaker { return hs }})
+	d := ds[0]
+	cl := &doubleClient{d: d, h: d.accept(), tls: &client}
+	in := simRecord(nil, 1, make([]byte, 40))
+	for range 3 { // more than a worker opens
+		in = append(in, cl.seal([]byte("GET /?"+strings.Repeat("x", aheadBytesMax)))...)
+	}
+	d.l.Received(cl.h, in)
+	(*work)[0]()
+	behind := weak.Make(&hs.rest[0])
+	hs.rest, *work = nil, nil
+	d.settle()
+	runtime.GC()
+	c := d.l.at(cl.h)
+	if c.state == nil || c.state.Version != tls.VersionTLS13 {
+		t.Fatal("the connection has no TLS state: nothing is tested")
+	}
+	if behind.Value() != nil {
+		t.Error("what the client sent behind its handshake is still held")
+	}
+	runtime.KeepAlive(c)
+}
 
 // oneFlight is a handshake that is over when a hello has come: what follows it is data.
 type oneFlight struct {

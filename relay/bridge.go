@@ -127,14 +127,19 @@ func (b *bridge) post(fn func(l *loop, c *conn)) bool {
 }
 
 // resume gives the connection back to the loop, to go on as DERP. rest is what net/http
-// had read beyond the request.
+// had read beyond the request. A peer that has ended its stream meanwhile would be a client that
+// is not there, since nobody tells the loop a second time.
 func (b *bridge) resume(v upgrade.Verdict, ws, rest []byte) {
 	b.post(func(l *loop, c *conn) {
 		b.mu.Lock()
 		rest = append(rest, b.in...)
-		paused := b.paused
+		paused, eof := b.paused, b.eof
 		b.mu.Unlock()
 		l.dropBridge(c)
+		if eof {
+			l.drain(c, EndPeerClosed) // what answers earlier requests is sent first
+			return
+		}
 		if paused {
 			l.poll.ResumeReceive(c.h)
 		}

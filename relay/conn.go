@@ -169,7 +169,11 @@ func (l *loop) endErr(c *conn, why Reason, tlsErr error) {
 		} else {
 			b.Buf = c.tls.AppendClose(b.Buf)
 		}
-		l.send(c, b)
+		if len(b.Buf) > 0 {
+			l.send(c, b)
+		} else { // the peer's own alert has no answer
+			b.Free(&l.q.Blocks)
+		}
 	}
 	l.forget(c, why)
 	l.poll.Close(c.h)

@@ -257,7 +257,8 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		l.srv.log.Debug("handshake failed", "remote", c.remote, "error", r.err)
 		l.endHandshake(c)
 		if c.link != nil {
-			l.endLink(c, "TLS: "+r.err.Error())
+			c.link.failedWith = "TLS: " + r.err.Error()
+			l.drain(c, EndMesh) // the other node's log may need our alert: it has to leave
 			return
 		}
 		l.drain(c, EndHandshakeFailed)
@@ -275,7 +276,8 @@ func (l *loop) handshakeStepped(hs *handshake, r stepped) {
 		} else {
 			c.served = true
 			l.n.TLSNow[versionIndex(r.tls)]++
-			c.state = &r.state
+			state := r.state // alone: a pointer into r would keep all that the client sent ahead
+			c.state = &state
 			c.phase = phaseRequest
 			l.poll.SetTimeout(c.h, requestTimeout)
 		}

@@ -11,8 +11,13 @@ import (
 
 const tlsHeaderLen = 5 // of a TLS record, RFC 8446 §5.1
 
+// partRoom is the room for have bytes of something that will be whole bytes long: as much again,
+// and a packet of an ordinary link at least. A peer that announces much gets room for it as it
+// sends it.
+func partRoom(whole, have int) int { return min(whole, max(2*have, 2048)) }
+
 // records opens the TLS records in b, in place. A record that is not whole yet waits in a
-// block of its size for just that long.
+// block of its own for just that long.
 func (l *loop) records(c *conn, b []byte) {
 	if c.raw != nil {
 		var ok bool
@@ -27,7 +32,7 @@ func (l *loop) records(c *conn, b []byte) {
 			return
 		}
 		if n == 0 || n > len(b) {
-			c.raw = l.q.Blocks.Grow(nil, max(n, len(b)))
+			c.raw = l.q.Blocks.Grow(nil, max(partRoom(n, len(b)), len(b)))
 			c.raw.Buf = append(c.raw.Buf, b...)
 			return
 		}
@@ -58,7 +63,9 @@ func (l *loop) completeRecord(c *conn, b []byte) (rest []byte, ok bool) {
 			want = tlsHeaderLen
 		}
 		take := min(want-have, len(b))
-		c.raw = l.q.Blocks.Grow(c.raw, want)
+		if cap(c.raw.Buf) < have+take {
+			c.raw = l.q.Blocks.Grow(c.raw, partRoom(want, have+take))
+		}
 		c.raw.Buf = append(c.raw.Buf, b[:take]...)
 		b = b[take:]
 		if len(c.raw.Buf) < want {
@@ -109,7 +116,7 @@ func (l *loop) badRecord(c *conn, err error) {
 		}
 		l.end(c, EndPeerClosed)
 	case errors.As(err, &alert):
-		l.end(c, EndPeerAlert)
+		l.endErr(c, EndPeerAlert, err) // it has no answer: the peer is gone (RFC 8446 §6.2)
 	default:
 		l.endErr(c, EndBadRecord, err)
 	}
@@ -178,9 +185,7 @@ func (l *loop) frames(c *conn, p []byte) {
 			continue
 		}
 		if whole > len(p) {
-			// Room for what is there and as much again: a peer that announces 64 KiB gets
-			// them as it sends them.
-			c.in = l.q.Blocks.Grow(nil, min(whole, max(2*len(p), 2048)))
+			c.in = l.q.Blocks.Grow(nil, partRoom(whole, len(p)))
 			c.in.Buf = append(c.in.Buf, p...)
 			return
 		}
@@ -221,7 +226,7 @@ func (l *loop) completeFrame(c *conn, p []byte) (rest []byte, ok bool) {
 	whole := derp.HeaderLen + n
 	take := min(whole-have, len(p))
 	if cap(c.in.Buf) < have+take {
-		c.in = l.q.Blocks.Grow(c.in, min(whole, max(have+take, 2*have)))
+		c.in = l.q.Blocks.Grow(c.in, partRoom(whole, have+take))
 	}
 	c.in.Buf = append(c.in.Buf, p[:take]...)
 	p = p[take:]

@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"net/netip"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"derpd/relay/derp"
 	"derpd/relay/queue"
 	"derpd/relay/registry"
+	"derpd/tlsengine"
 )
 
 // dialDouble is a loop on which a Connect goes on until the test says what becomes of it.
@@ -115,6 +118,76 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 				t.Errorf("dialled %d times, want %d", len(d.dialled), 1+tc.again)
 			}
 		})
+	}
+}
+
+// refusal is a handshake that says something and refuses whatever comes.
+type refusal struct{ say []byte }
+
+func (r *refusal) Step(in []byte) (out []byte, done bool, err error) {
+	if len(in) == 0 { // a client's first flight
+		return nil, false, nil
+	}
+	return r.say, false, errSimHello
+}
+
+func (r *refusal) Finish(*tlsengine.Session) (_ []byte, _ tls.ConnectionState, err error) {
+	return nil, tls.ConnectionState{}, errSimHello
+}
+
+func (r *refusal) Stop() {}
+
+// TestMeshPeerIsToldWhy: a node whose certificate, say, is refused gets the TLS alert, also if its
+// connection is slow to take it; only then it is dialled on.
+func TestMeshPeerIsToldWhy(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		d := &dialDouble{}
+		d.keep = true
+		var later, work []func()
+		s := New(Config{Key: testKey(0), Submit: func(fn func()) { work = append(work, fn) }, Mesh: Mesh{
+			Go:    func(fn func()) { fn() },
+			After: func(_ time.Duration, fn func()) { later = append(later, fn) },
+			NewHandshake: func(string) (Handshaker, error) {
+				return &refusal{simAlert}, nil
+			},
+			Peers: []MeshPeer{{Name: "other", Resolve: func(context.Context) ([]netip.AddrPort, error) {
+				return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:443")}, nil
+			}}}}})
+		t.Cleanup(s.Close)
+		l := s.Attach(d, 1).(*loop)
+		d.l = l
+		s.StartMesh()
+		d.settle()
+		h := d.dialled[0]
+		slot := &d.slots[h.Slot()]
+		slot.blocked = slow
+		l.Connected(h, nil)
+		l.Flush()
+		work[0]()
+		d.settle()
+		l.Received(h, simFlight)
+		l.Flush()
+		work[1]()
+		d.settle()
+		if slow {
+			if slot.closed || len(later) != 0 {
+				t.Fatal("ended before the alert could leave")
+			}
+			d.unblock(h)
+			l.Flush()
+		}
+		if got := d.take(); !bytes.Equal(got, simAlert) {
+			t.Errorf("slow %v: sent %x, want the alert %x", slow, got, simAlert)
+		}
+		if !slot.closed || l.n.Ends[EndMesh] != 1 || len(later) != 1 {
+			t.Errorf("slow %v: closed %v, %d ended for %v, %d tries to come", slow, slot.closed,
+				l.n.Ends[EndMesh], EndMesh, len(later))
+		}
+		l.Closed(h, nil)
+		if s.shared.handshakes.Load() != 0 || l.n.InHandshake != 0 || l.n.Connections != 0 {
+			t.Errorf("slow %v: %d handshakes, %d under way, %d connections are left", slow,
+				s.shared.handshakes.Load(), l.n.InHandshake, l.n.Connections)
+		}
 	}
 }
 

@@ -45,6 +45,8 @@ var (
 	ErrUnexpected = protocolError(alertUnexpectedMessage, "unexpected message")
 	// ErrTooManyIdle: more than 16 records in a row without application data.
 	ErrTooManyIdle = protocolError(alertUnexpectedMessage, "too many records without data")
+	// ErrTooManyKeyUpdates: KeyUpdates, again and again, of keys that have hardly been used.
+	ErrTooManyKeyUpdates = protocolError(alertUnexpectedMessage, "too many KeyUpdates")
 	// ErrOverflow: a record longer than the protocol allows.
 	ErrOverflow = protocolError(alertRecordOverflow, "record too long")
 	// ErrDecode: a message whose length or contents do not fit its type.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 )
@@ -236,8 +237,12 @@ func TestPeerAlerts(t *testing.T) {
 		result <- err
 	}()
 	p := &endpoint{conn: near}
-	if err := p.handshake(server.New(nil, nil)); err == nil {
-		t.Error("no error though the client refused the certificate")
+	err := p.handshake(server.New(nil, nil))
+	const badCertificate = 42 // RFC 8446 6.2
+	var remote *net.OpError   // how crypto/tls tells the peer's alert
+	if !errors.As(err, &remote) || remote.Op != "remote error" ||
+		remote.Err.Error() != tls.AlertError(badCertificate).Error() {
+		t.Errorf("the client refused the certificate, the server has: %v", err)
 	}
 	if err := <-result; err == nil {
 		t.Error("client accepted an unknown authority")

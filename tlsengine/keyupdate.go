@@ -116,11 +116,27 @@ func (s *Session) keyUpdate(request byte) error {
 	if request > 1 {
 		return fmt.Errorf("%w: KeyUpdate request %d", ErrIllegal, request)
 	}
+	if err := s.payKeyUpdate(); err != nil {
+		return err
+	}
 	s.roll(&s.open)
 	s.flags &^= flagAsked
 	if request == 1 {
 		s.flags |= flagAnswer
 	}
+	return nil
+}
+
+// payKeyUpdate sets a KeyUpdate of the peer off against the records of the key that it ends, its
+// own among them. Records that are left over pay for earlier ones, never for later ones: nothing
+// is saved up, so that a connection that has carried much cannot be used for a flood either.
+func (s *Session) payKeyUpdate() error {
+	unpaid := uint64(s.unpaid) + 1
+	unpaid -= min(unpaid, s.open.seq/recordsPerKeyUpdate)
+	if unpaid > unpaidKeyUpdatesMax {
+		return fmt.Errorf("%w: the last key has opened %d records", ErrTooManyKeyUpdates, s.open.seq)
+	}
+	s.unpaid = uint8(unpaid)
 	return nil
 }
 

@@ -118,6 +118,80 @@ func TestKeyUpdateAnswer(t *testing.T) {
 	}
 }
 
+// TestKeyUpdateFlood: KeyUpdates of keys that were hardly used are refused in the end, whatever
+// little data stands between them, and though dropping ciphers makes a session forget.
+func TestKeyUpdateFlood(t *testing.T) {
+	for name, tc := range map[string]struct {
+		data  func(n int) int // records of data ahead of the n-th KeyUpdate
+		allow int             // KeyUpdates that pass; -1: any number
+	}{
+		"one byte for sixteen": {func(n int) int {
+			if n%idleRecordsMax == 0 {
+				return 1
+			}
+			return 0
+		}, unpaidKeyUpdatesMax},
+		"nearly paid":   {func(int) int { return recordsPerKeyUpdate - 2 }, unpaidKeyUpdatesMax},
+		"paid":          {func(int) int { return recordsPerKeyUpdate - 1 }, -1},
+		"every 8 of 32": {func(n int) int { return 8 + n%2*(recordsPerKeyUpdate+8) }, -1},
+		"one of sixteen is paid": {func(n int) int { // it pays for itself and for no other
+			if n%idleRecordsMax == idleRecordsMax-1 {
+				return recordsPerKeyUpdate
+			}
+			return 0
+		}, unpaidKeyUpdatesMax + unpaidKeyUpdatesMax/idleRecordsMax},
+	} {
+		client, server := mustPair(t, suite13(t))
+		passed := 0
+		var err error
+		for ; err == nil && passed < 10*unpaidKeyUpdatesMax; passed++ {
+			for range tc.data(passed) {
+				if _, err := server.Open(sealed(client, nil, []byte{1})); err != nil {
+					t.Fatalf("%s: data ahead of KeyUpdate %d: %v", name, passed, err)
+				}
+			}
+			client.flags |= flagRekey
+			if _, err = server.Open(client.AppendControl(nil)); err != nil {
+				break
+			}
+			server.DropCiphers()
+		}
+		if tc.allow < 0 && err != nil ||
+			tc.allow >= 0 && (passed != tc.allow || !errors.Is(err, ErrTooManyKeyUpdates)) {
+			t.Errorf("%s: %d KeyUpdates passed, want %d; then %v", name, passed, tc.allow, err)
+		}
+	}
+}
+
+// TestKeyUpdateCreditIsNotSaved: many records pay for all that is owed, and for nothing ahead.
+func TestKeyUpdateCreditIsNotSaved(t *testing.T) {
+	client, server := mustPair(t, suite13(t))
+	update := func() error {
+		client.flags |= flagRekey
+		_, err := server.Open(client.AppendControl(nil))
+		return err
+	}
+	data := func(n int) {
+		for range n {
+			if _, err := server.Open(sealed(client, nil, []byte{1})); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 2 {
+		for range unpaidKeyUpdatesMax {
+			data(1) // so that they are not too many in a row
+			if err := update(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		data(2 * (unpaidKeyUpdatesMax + 1) * recordsPerKeyUpdate)
+		if err := update(); err != nil || server.unpaid != 0 {
+			t.Fatalf("%d are still owed, %v", server.unpaid, err)
+		}
+	}
+}
+
 // TestSplitMessages cuts a run of tickets and a KeyUpdate into two records at every byte.
 func TestSplitMessages(t *testing.T) {
 	ticket := append([]byte{msgNewSessionTicket, 0, 0, 20}, pattern(20)...)

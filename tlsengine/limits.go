@@ -21,13 +21,23 @@ const (
 	// crypto/tls; OpenSSL has 32. It bounds the work a peer gets out of us for nothing.
 	idleRecordsMax = 16
 
+	// A KeyUpdate is paid for with recordsPerKeyUpdate records that the key it replaces has opened,
+	// and unpaidKeyUpdatesMax may come on credit. It costs us three HKDF expansions and a new
+	// cipher, 4 µs, for 27 bytes, which idleRecordsMax alone does not bound: one byte of data
+	// between them would do. No honest peer runs out of credit: TLS libraries change keys after
+	// millions of records.
+	recordsPerKeyUpdate = 16
+	unpaidKeyUpdatesMax = 64
+
 	// handshakeMessageBytesMax bounds a post-handshake message that is skipped (a session ticket).
 	// 64 KiB is the figure of crypto/tls.
 	handshakeMessageBytesMax = 1 << 16
 
 	// serverInputBytesMax bounds what a client may send in one handshake when it is not asked for
-	// a certificate: two ClientHellos (one retry) with post-quantum shares are under 8 KiB.
-	serverInputBytesMax = 64 << 10
+	// a certificate: two ClientHellos (one retry) with post-quantum shares are under 8 KiB. It
+	// bounds the memory of a handshake too: crypto/tls by itself collects a ClientHello of 64 KiB,
+	// three times what a handshake takes otherwise.
+	serverInputBytesMax = 20 << 10
 
 	// certInputBytesMax is the same where the peer sends certificates, which crypto/tls lets grow
 	// to 256 KiB.

@@ -24,6 +24,7 @@ type Session struct {
 	hand     [4]byte // header of a post-handshake message that is not whole yet …
 	handN    uint8   // … and how much of it is there; 4: a KeyUpdate that lacks its value
 	idle     uint8   // records without application data in a row
+	unpaid   uint8   // the peer's KeyUpdates that came sooner than their number allows
 
 	// scratch is nonce (12 bytes) and additional data (13) of the record at hand. Arguments of an
 	// interface method escape; lying here they do not cost an allocation a record.

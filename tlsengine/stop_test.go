@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"runtime"
 	"strings"
@@ -169,7 +170,8 @@ func TestCallbacksThatFail(t *testing.T) {
 	}
 }
 
-// TestTooLong: a client that sends a hello of 64 KiB in small records is cut off.
+// TestTooLong: a client that sends a hello of 64 KiB in small records is cut off, before that takes
+// more memory than is planned for a handshake (Config.MaxHandshakes of the relay: 21 KB each).
 func TestTooLong(t *testing.T) {
 	h := mustServer(t, serverConfig(ecdsaID())).New(nil, nil)
 	defer h.Stop()
@@ -177,7 +179,8 @@ func TestTooLong(t *testing.T) {
 	copy(rec[5:], []byte{1, 0, 0xff, 0xf0})
 	for i := range 1000 {
 		if _, _, err := h.Step(rec); err != nil {
-			if !errors.Is(err, ErrHandshakeTooLong) || i != serverInputBytesMax/len(rec) {
+			if !errors.Is(err, ErrHandshakeTooLong) || i*len(rec) > 21_000 ||
+				i != serverInputBytesMax/len(rec) {
 				t.Errorf("record %d: %v", i, err)
 			}
 			return
@@ -185,6 +188,29 @@ func TestTooLong(t *testing.T) {
 		copy(rec[5:], "....")
 	}
 	t.Error("never cut off")
+}
+
+// TestLongestHonestHello: two hellos of 8 KiB, the second on the server's request, are no attack.
+func TestLongestHonestHello(t *testing.T) {
+	cc := clientConfig(ecdsaID())
+	for i := range 28 {
+		cc.NextProtos = append(cc.NextProtos, fmt.Sprintf("%0*d", 250, i))
+	}
+	sc := serverConfig(ecdsaID())
+	sc.CurvePreferences = []tls.CurveID{tls.CurveP384} // of which the client sends no share at first
+	hc := mustClient(t, cc).New(nil, nil)
+	hs := mustServer(t, sc).New(nil, nil)
+	defer hc.Stop()
+	defer hs.Stop()
+	sent := 0
+	for b, turn := []byte(nil), 0; turn < 2; turn++ {
+		hello := step(t, hc, b)
+		sent += len(hello)
+		b = step(t, hs, hello)
+	}
+	if sent < 15_500 {
+		t.Errorf("two hellos had %d bytes: nothing is tested", sent)
+	}
 }
 
 // TestManyAtOnce: handshakes wander between workers; under -race this is the test of the rules.
