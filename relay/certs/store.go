@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -48,9 +49,12 @@ type Store struct {
 
 	// current is what handshakes serve: swapped whole by refresh, read by any goroutine.
 	current atomic.Pointer[tls.Certificate]
-	leaf    *x509.Certificate // of current; the refresher's
+
+	// The rest is the refresher's.
+	pair    *tls.Certificate // in current, without the meta certificate
 	stamp   []fileStamp
 	metaAt  time.Time
+	failing string // why the files did not load at the last look; "" if they did
 }
 
 type fileStamp struct {
@@ -133,7 +137,7 @@ func (s *Store) Serve(server derp.Key) (made bool, err error) {
 		s.unwritten, made = nil, true
 		s.stamp = s.stamps()
 	}
-	return made, s.renew()
+	return made, s.renew(time.Now())
 }
 
 func explain(err error, crt, key string) error {
@@ -145,13 +149,18 @@ func explain(err error, crt, key string) error {
 		crt, key, err)
 }
 
-// renew loads the pair and puts it in service with a fresh meta certificate.
-func (s *Store) renew() error {
+// renew loads the pair and puts it in service.
+func (s *Store) renew(now time.Time) error {
 	pair, err := s.load()
 	if err != nil {
 		return err
 	}
-	meta, err := derp.MetaCert(s.server, time.Now())
+	return s.put(pair, now)
+}
+
+// put puts a pair in service with a fresh meta certificate.
+func (s *Store) put(pair *tls.Certificate, now time.Time) error {
+	meta, err := derp.MetaCert(s.server, now)
 	if err != nil {
 		return err
 	}
@@ -159,17 +168,15 @@ func (s *Store) renew() error {
 	if err != nil {
 		return err
 	}
-	serve := *pair
-	serve.Leaf = leaf
-	serve.Certificate = append(slices.Clone(pair.Certificate), meta)
-	s.current.Store(&serve)
-	s.leaf = leaf
-	s.metaAt = time.Now()
+	with := withMeta(pair, meta)
+	with.Leaf = leaf
+	s.current.Store(with)
+	s.pair, s.metaAt = pair, now
 	return nil
 }
 
 // Watch serves changed files from the moment they are whole, until ctx ends. A pair that
-// does not load is reported once and the old one stays in service.
+// does not load is reported once for each reason, and the old one stays in service.
 func (s *Store) Watch(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -186,17 +193,39 @@ func (s *Store) Watch(ctx context.Context) {
 func (s *Store) look(now time.Time) {
 	stamp := s.stamps()
 	changed := !slices.Equal(stamp, s.stamp)
-	if !changed && now.Sub(s.metaAt) < metaEvery {
+	due := now.Sub(s.metaAt) >= metaEvery
+	// What has not loaded is tried at each look: to put a permission right changes no stamp.
+	if !changed && !due && s.failing == "" {
 		return
 	}
 	s.stamp = stamp
-	if err := s.renew(); err != nil {
-		s.log.Error("certificate not replaced; the old one stays in service", "error", err)
+	before := s.pair
+	err := s.renew(now)
+	if err == nil {
+		s.tellLoaded(before, changed)
+		s.failing = ""
 		return
 	}
-	if changed {
-		s.log.Info("certificate replaced", "file", s.files[0], "until", s.leaf.NotAfter)
+	if due {
+		// Clients must go on finding a valid meta certificate however long the files are broken.
+		err = errors.Join(err, s.put(before, now))
 	}
+	if text := err.Error(); text != s.failing {
+		s.failing = text
+		s.log.Error("certificate not replaced; the old one stays in service", "error", text)
+	}
+}
+
+// tellLoaded logs what a look has put in service, if files or the success of loading changed.
+func (s *Store) tellLoaded(before *tls.Certificate, changed bool) {
+	if !changed && s.failing == "" {
+		return
+	}
+	what := "certificate replaced"
+	if bytes.Equal(before.Certificate[0], s.pair.Certificate[0]) {
+		what = "certificate files loaded anew; the certificate is the same"
+	}
+	s.log.Info(what, "file", s.files[0], "until", s.current.Load().Leaf.NotAfter)
 }
 
 func (s *Store) stamps() []fileStamp {

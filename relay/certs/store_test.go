@@ -223,6 +223,43 @@ func TestBrokenFilesAreNotServed(t *testing.T) {
 	}
 }
 
+// TestWhatDoesNotLoadIsTriedAgain: each reason is logged once, however long it lasts; the meta
+// certificate is renewed all the same; and that the files can be read again is seen at the next
+// look, though nothing that a stamp holds has changed.
+func TestWhatDoesNotLoadIsTriedAgain(t *testing.T) {
+	dir := t.TempDir()
+	storePair(t, dir, storeHost)
+	s, logged := manualStore(t, dir, storeHost)
+	if _, err := s.Serve(storeKey); err != nil {
+		t.Fatal(err)
+	}
+	load, now := s.load, time.Now()
+	before := storeServes(t, s, storeHost)
+	fails := func(err error, from time.Duration, errs int) {
+		t.Helper()
+		s.load = func() (*tls.Certificate, error) { return nil, err }
+		for n := range 3 {
+			s.look(now.Add(from + time.Duration(n)*lookEvery))
+		}
+		if n := strings.Count(logged.String(), "level=ERROR"); n != errs {
+			t.Errorf("%v: %d errors logged so far, want %d: %s", err, n, errs, logged)
+		}
+	}
+	storeMoved(t, dir, storeHost, now.Add(time.Minute))
+	fails(fs.ErrPermission, time.Minute, 1)
+	fails(fs.ErrNotExist, time.Hour, 2)
+	fails(fs.ErrNotExist, metaEvery+time.Hour, 2)
+	after := storeServes(t, s, storeHost)
+	if bytes.Equal(after[1].Raw, before[1].Raw) || !bytes.Equal(after[0].Raw, before[0].Raw) {
+		t.Error("the meta certificate is not renewed, or the other is another")
+	}
+	s.load = load
+	if s.look(now.Add(metaEvery + 2*time.Hour)); s.failing != "" ||
+		!strings.Contains(logged.String(), "loaded anew") {
+		t.Errorf("readable again, and not seen: %q, %s", s.failing, logged)
+	}
+}
+
 // TestMetaCertIsRenewed: daily, with the same chain in front.
 func TestMetaCertIsRenewed(t *testing.T) {
 	dir := t.TempDir()
