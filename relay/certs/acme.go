@@ -121,9 +121,9 @@ func (a *Auto) checkMode() error {
 	case google && (c.EABKid == "" || c.EABKey == "" || c.Email == ""):
 		return errors.New("-certmode gcp needs -acme-eab-kid, -acme-eab-key and -acme-email: " +
 			"get the first two from `gcloud publicca external-account-keys create`")
-	case c.IPs && (google || c.EABKid != ""):
-		return errors.New("-acme-ip-certs needs -certmode letsencrypt, since other CAs do not " +
-			"certify addresses in its way: choose that mode or leave the flag out")
+	case c.IPs && google:
+		return errors.New("-acme-ip-certs needs another CA than Google's, which does not certify " +
+			"addresses in this way: choose -certmode letsencrypt or leave the flag out")
 	case a.host.addr.IsValid() && !c.IPs:
 		return fmt.Errorf("-hostname %s is an address: add -acme-ip-certs (with -certmode "+
 			"letsencrypt) or use -certmode manual", c.Hostname)

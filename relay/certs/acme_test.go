@@ -146,6 +146,10 @@ func TestACMERefusesConfig(t *testing.T) {
 			c.Directory, c.EABKid, c.EABKey, c.Email = GoogleDirectory, "kid", "a2V5", "a@b.c"
 			c.IPs = true
 		}, "-acme-ip-certs"},
+		{"another CA with a binding and IPs", func(c *ACMEConfig) {
+			c.Directory, c.EABKid, c.EABKey = "https://ca.example.com/directory", "kid", "a2V5"
+			c.IPs = true
+		}, ""},
 		{"half a binding", func(c *ACMEConfig) { c.EABKid = "kid" }, "-acme-eab-key"},
 		{"binding", func(c *ACMEConfig) { c.EABKid, c.EABKey = "kid", "key!" }, "base64"},
 	} {
