@@ -176,7 +176,8 @@ func limited(c *http.Client) *http.Client {
 	return &with
 }
 
-// readCache enters the host name, and what certificates there are.
+// readCache enters the host name, and what certificates there are, and sees that account keys are
+// good.
 func (a *Auto) readCache() error {
 	host := &entry{asked: true}
 	a.entries[a.host] = host
@@ -184,8 +185,15 @@ func (a *Auto) readCache() error {
 	if host.pair, err = a.fromCache(a.host); err != nil {
 		return err
 	}
+	// A key that is of no use would be met by the first renewal, weeks later.
+	if _, err := storedAccount(a.conf.CacheDir, a.host); err != nil {
+		return err
+	}
 	if !a.conf.IPs {
 		return nil
+	}
+	if _, err := storedAccount(a.conf.CacheDir, subject{addr: netip.IPv4Unspecified()}); err != nil {
+		return err
 	}
 	for _, ip := range cachedAddrs(a.conf.CacheDir) {
 		s := subject{addr: ip}

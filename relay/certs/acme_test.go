@@ -369,6 +369,42 @@ func TestLegacyAccount(t *testing.T) {
 	})
 }
 
+// TestBrokenAccountKeyEndsTheStart: with the file and the remedy, as a certificate that may not be
+// read does, and not only when the first renewal fails.
+func TestBrokenAccountKeyEndsTheStart(t *testing.T) {
+	for _, tt := range []struct {
+		file, text string
+		ips        bool
+		want       string
+	}{
+		{"acme_account+key", "damaged", false, "restore it"},
+		{"acme_account.key", "damaged", false, "restore it"},
+		{"acme-account.key", "damaged", true, "restore it"},
+		{"acme_account+key/", "", false, "let the relay's user read it"}, // a folder cannot be read
+		{"acme-account.key", "damaged", false, ""},                       // which is not needed
+	} {
+		c := ACMEConfig{CacheDir: t.TempDir(), Hostname: hostName, IPs: tt.ips}
+		path := filepath.Join(c.CacheDir, tt.file) // without the slash
+		var err error
+		if strings.HasSuffix(tt.file, "/") {
+			err = os.Mkdir(path, 0o700)
+		} else {
+			err = os.WriteFile(path, []byte(tt.text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ACME(c)
+		if tt.want == "" && err != nil {
+			t.Error(err)
+		}
+		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) ||
+			!strings.Contains(err.Error(), path)) {
+			t.Errorf("%s: %v, want %q and the file", tt.file, err, tt.want)
+		}
+	}
+}
+
 // TestExternalAccount: the binding is sent when the account is made, and not needed after.
 func TestExternalAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
