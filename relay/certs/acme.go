@@ -238,7 +238,19 @@ func (a *Auto) Serve(server derp.Key) error {
 		return err
 	}
 	a.publish()
+	a.tellStored()
 	return nil
+}
+
+// tellStored logs what the cache has given: a certificate that was got for a trial, from another
+// CA, looks like any other until clients refuse it.
+func (a *Auto) tellStored() {
+	for s, e := range a.entries {
+		if e.pair != nil {
+			a.log.Info("stored certificate in service", "for", s, "issuer", e.pair.Leaf.Issuer,
+				"until", e.pair.Leaf.NotAfter, "renewed_from", a.renewAt(s, e.pair.Leaf))
+		}
+	}
 }
 
 // NextProtos returns what tls.Config.NextProtos must be for GetCertificate.

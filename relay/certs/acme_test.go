@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -320,12 +322,22 @@ func TestStored(t *testing.T) {
 		ca := newFakeCA(t)
 		c := confFor(t, ca)
 		writeAutocert(t, ca, c)
+		var logged bytes.Buffer
+		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		a, stop := start(t, ca, c)
-		wantServed(t, a, hello(hostName), hostName)
+		leaf := wantServed(t, a, hello(hostName), hostName)
 		synctest.Wait()
 		if ca.requests != 0 {
 			t.Errorf("%d requests to the CA", ca.requests)
 		}
+		for _, part := range []string{"stored certificate", hostName, leaf.Issuer.CommonName,
+			"until=" + leaf.NotAfter.Format("2006-01-02")} {
+			if line := logged.String(); !strings.Contains(line, part) ||
+				strings.Count(line, "\n") != 1 {
+				t.Errorf("logged %q, want one line with %q", line, part)
+			}
+		}
+		c.Logger = nil
 		stop()
 		for _, text := range []string{"", "nothing in PEM", "-----BEGIN CERTIFICATE-----\n",
 			autocertText(t, ca, "other.example.com")} {
