@@ -186,6 +186,9 @@ func (s *server) pages() httpd.Config {
 	if s.auto != nil {
 		pages.ACME = s.auto.Stats
 	}
+	if s.store != nil {
+		pages.CertEnd = s.store.NotAfter
+	}
 	if c.rateFile != "" {
 		pages.Rate = func() ratelimit.Limits { return s.relay.Rate() }
 	}
