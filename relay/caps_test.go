@@ -3,8 +3,10 @@ package relay
 import (
 	"bufio"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -130,6 +132,36 @@ func TestHTTPCap(t *testing.T) {
 			t.Errorf("with a place free, answered %d", code)
 		}
 	})
+}
+
+// lineWriter passes on what a logger writes.
+type lineWriter chan string
+
+func (w lineWriter) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
+}
+
+// TestPagePanicIsTold: at the level that is usual.
+func TestPagePanicIsTold(t *testing.T) {
+	logged := make(lineWriter, 100)
+	r := startLive(t, false, Config{Logger: slog.New(slog.NewTextHandler(logged, nil)),
+		HTTP: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("a bug") })})
+	c := r.stream(t)
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
+		t.Errorf("answered %q, %v", b, err)
+	}
+	for { // it is logged before the connection ends
+		select {
+		case line := <-logged:
+			if strings.Contains(line, "a bug") {
+				return
+			}
+		default:
+			t.Fatal("the panic is not in the log")
+		}
+	}
 }
 
 // TestHTTPServerGone: when the HTTP server takes no connections any more, as in a shutdown,

@@ -3,11 +3,11 @@ package relay
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 
+	"derpd/relay/httplog"
 	"derpd/relay/upgrade"
 	"derpd/relay/websock"
 )
@@ -48,7 +48,7 @@ func (s *Server) startHTTP() {
 		ReadTimeout:  httpTimeout,
 		WriteTimeout: httpTimeout,
 		IdleTimeout:  httpTimeout,
-		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:     httplog.New(s.log),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, bridgeKey{}, c)
 		},

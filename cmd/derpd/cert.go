@@ -32,24 +32,56 @@ func (s *server) certificates() (err error) {
 		s.auto, err = s.acme()
 		s.certs = s.auto
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	s.tellUnused()
+	return nil
 }
 
 func (s *server) acme() (*certs.Auto, error) {
 	c := s.cfg
 	ac := certs.ACMEConfig{Directory: c.acmeDirectory, Email: c.acmeEmail,
 		CacheDir: c.certDir, Hostname: c.hostname, IPs: c.ipCerts, Logger: s.log}
-	if c.certMode == "gcp" {
-		if c.eabKid == "" || c.eabKey == "" || c.acmeEmail == "" {
-			return nil, fmt.Errorf("-certmode gcp needs -acme-eab-kid, -acme-eab-key and " +
-				"-acme-email: Google's certificate authority gives the first two")
-		}
+	// Let's Encrypt binds no accounts, so that derper leaves the flags unused with it; another
+	// directory may want them.
+	if c.certMode == "gcp" || c.acmeDirectory != "" {
 		ac.EABKid, ac.EABKey = c.eabKid, c.eabKey
-		if ac.Directory == "" {
-			ac.Directory = certs.GoogleDirectory
-		}
+	}
+	if c.certMode == "gcp" && ac.Directory == "" {
+		ac.Directory = certs.GoogleDirectory
 	}
 	return certs.ACME(ac)
+}
+
+// checkACME refuses flags of ACME that would be of no effect, or do not go together.
+func (c *config) checkACME() error {
+	if !c.tls {
+		return nil
+	}
+	ours := c.certMode == "manual" || c.certMode == "self-signed"
+	switch {
+	case ours && c.acmeDirectory != "":
+		return fmt.Errorf("-acme-directory %s means nothing with -certmode %s, which asks nobody: "+
+			"leave one of them out", c.acmeDirectory, c.certMode)
+	case c.ipCerts && c.certMode != "letsencrypt":
+		return fmt.Errorf("-acme-ip-certs means nothing with -certmode %s: use it with -certmode "+
+			"letsencrypt, or leave it out", c.certMode)
+	case c.certMode == "gcp" && (c.eabKid == "" || c.eabKey == "" || c.acmeEmail == ""):
+		return fmt.Errorf("-certmode gcp needs -acme-eab-kid, -acme-eab-key and " +
+			"-acme-email: Google's certificate authority gives the first two")
+	}
+	return nil
+}
+
+// tellUnused warns of flags that derper takes without using them, and derpd likewise.
+func (s *server) tellUnused() {
+	c := s.cfg
+	if (c.eabKid != "" || c.eabKey != "") && (s.auto == nil || c.certMode == "letsencrypt" &&
+		c.acmeDirectory == "") {
+		s.log.Warn("-acme-eab-kid and -acme-eab-key are not used", "certmode", c.certMode,
+			"remedy", "leave them out, or use -certmode gcp or -acme-directory")
+	}
 }
 
 // serveCerts puts the certificate in service for the server's key.

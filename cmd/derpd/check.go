@@ -61,6 +61,9 @@ func (c *config) check(addr string) (err error) {
 	if c.hostname == "" && c.tls {
 		return fmt.Errorf("-hostname is empty: give the name that clients connect to")
 	}
+	if err := c.checkACME(); err != nil {
+		return err
+	}
 	if c.home != "" && c.home != "blank" {
 		u, err := url.Parse(c.home)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {

@@ -112,7 +112,7 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&c.maxHandshakes, "max-handshakes", 4096, "TLS handshakes in flight at most "+
 		"(21 KB each)")
 	fs.IntVar(&c.maxHTTP, "max-http", 1024, "connections to the HTTP pages at most, "+
-		"tunnels of -ace included")
+		"tunnels of -ace included, and as many again to the port of -http-port")
 	fs.Int64Var(&c.preLoginBudget, "pre-login-budget", 16<<20, "`bytes` that login frames over "+
 		"32 KiB may hold, of all connections together")
 	fs.Int64Var(&c.queueBudget, "queue-budget", 1<<30, "`bytes` of memory that all that "+
@@ -222,14 +222,14 @@ func refuseLater(fs *flag.FlagSet) {
 // certFlags declares what ACME needs.
 func (c *config) certFlags(fs *flag.FlagSet) {
 	fs.StringVar(&c.eabKid, "acme-eab-kid", "", "ACME external account binding: key `id` "+
-		"(-certmode gcp)")
+		"(-certmode gcp, or -acme-directory)")
 	fs.StringVar(&c.eabKey, "acme-eab-key", "", "ACME external account binding: HMAC `key` in "+
-		"base64 (-certmode gcp)")
+		"base64 (-certmode gcp, or -acme-directory)")
 	fs.StringVar(&c.acmeEmail, "acme-email", "", "`address` for the ACME account")
 	fs.StringVar(&c.acmeDirectory, "acme-directory", "", "ACME directory `URL`, instead of the "+
-		"one of -certmode")
+		"one of -certmode letsencrypt or gcp")
 	fs.BoolVar(&c.ipCerts, "acme-ip-certs", false, "also get certificates for the addresses "+
-		"that clients connect to")
+		"that clients connect to (-certmode letsencrypt)")
 }
 
 // accessFlags declares who may connect, how fast, and what else is served to whom.

@@ -363,6 +363,33 @@ func TestMeshIsDialledOverTLS(t *testing.T) {
 	}
 }
 
+// TestMeshKeyErrors name where the key is taken from, and where to put it.
+func TestMeshKeyErrors(t *testing.T) {
+	for _, tc := range []struct {
+		args, env   string
+		parts       []string
+		notConcerns string
+	}{
+		{"-dev -mesh-psk-file=/no/such/file", "77", []string{devMeshKey, "64"}, "-mesh-psk-file"},
+		{"-dev", "", []string{"-mesh-with", devMeshKey}, "-mesh-psk-file"},
+		{"-a=:1 -mesh-psk-file=", strings.Repeat("7", 64), []string{"-mesh-with", "-mesh-psk-file"},
+			devMeshKey},
+		{"-a=:1 -mesh-psk-file=" + writeFile(t, "77"), "", []string{"-mesh-psk-file", "64"}, devMeshKey},
+	} {
+		t.Setenv(devMeshKey, tc.env)
+		c, err := parseFlags(append(base[:2:2], append(strings.Fields(tc.args),
+			"-mesh-with=other.example.com")...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.meshConfig()
+		wantSentence(t, tc.args, err, tc.parts...)
+		if err != nil && strings.Contains(err.Error(), tc.notConcerns) {
+			t.Errorf("%s: %v has nothing to do with %s", tc.args, err, tc.notConcerns)
+		}
+	}
+}
+
 func TestListenAddr(t *testing.T) {
 	for in, want := range map[string]string{
 		":443": "[::]:443", "0.0.0.0:1": "[::]:1", ":https": "[::]:443",

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -69,9 +68,13 @@ func parseMeshWith(s, own, port string) (peers []meshPeer, err error) {
 // meshConfig reads the mesh key and says whom to dial.
 func (c *config) meshConfig() (m relay.Mesh, err error) {
 	text := ""
+	source, remedy := "-mesh-psk-file "+c.meshFile, "put it into a file and name that with "+
+		"-mesh-psk-file"
 	switch {
-	case c.dev:
+	case c.dev: // the file is not looked at, as with derper
 		text = os.Getenv(devMeshKey)
+		source, remedy = "environment variable "+devMeshKey, "with -dev put it into the "+
+			"environment variable "+devMeshKey
 	case c.meshFile != "":
 		b, err := os.ReadFile(c.meshFile)
 		if err != nil {
@@ -82,7 +85,7 @@ func (c *config) meshConfig() (m relay.Mesh, err error) {
 	}
 	if strings.TrimSpace(text) != "" { // an empty file is no key, as for derper
 		if m.Key, err = derp.ParseMeshKey(text); err != nil {
-			return m, fmt.Errorf("-mesh-psk-file %s: %w", c.meshFile, err)
+			return m, fmt.Errorf("%s: %w", source, err)
 		}
 	}
 	// Other nodes are dialled over TLS whatever this one serves, since the login holds the mesh
@@ -96,8 +99,7 @@ func (c *config) meshConfig() (m relay.Mesh, err error) {
 		return m, err
 	}
 	if len(peers) > 0 && m.Key.IsZero() {
-		return m, errors.New("-mesh-with needs the region's mesh key: put it into a file and name " +
-			"that with -mesh-psk-file")
+		return m, fmt.Errorf("-mesh-with needs the region's mesh key: %s", remedy)
 	}
 	for _, p := range peers {
 		m.Peers = append(m.Peers, relay.MeshPeer{Name: p.name, Resolve: p.resolve})

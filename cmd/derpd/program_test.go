@@ -502,7 +502,8 @@ func TestDemo(t *testing.T) {
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	defer client.CloseIdleConnections()
 	for path, part := range map[string]string{"/": "DERP", "/debug/varz": "derp_current_connections",
-		"/debug/vars": "gauge_current_connections", "/derp/probe": "", "/debug/pprof/cmdline": "-demo"} {
+		"/debug/vars": "gauge_current_connections", "/derp/probe": "", "/debug/pprof/cmdline": "-demo",
+		"/debug/varz?once+more": "derp_certificate_not_after"} {
 		answer, err := client.Get("https://" + r.addr + path)
 		if err != nil {
 			t.Fatal(err)

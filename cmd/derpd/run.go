@@ -36,7 +36,7 @@ type server struct {
 	log    *slog.Logger
 	lns    []*netpoll.Listener
 	stun   *stun.Server
-	plain  net.Listener // port 80
+	plain  *plainServer // port 80
 	web    http.Handler // what both serve
 	certs  certSource   // nil: plain TCP
 	store  *certs.Store // one of these two, or neither
@@ -99,10 +99,12 @@ func (s *server) listen() (err error) {
 	}
 	if c.tls && c.httpPort >= 0 {
 		addr := net.JoinHostPort(c.host, fmt.Sprint(c.httpPort))
-		if s.plain, err = net.Listen("tcp", addr); err != nil {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
 			return fmt.Errorf("-http-port %d: %w: stop what uses it, choose another port, or "+
 				"-1 for none", c.httpPort, errors.Unwrap(err))
 		}
+		s.plain = newPlainServer(ln, c.maxHTTP, s.log)
 	}
 	return nil
 }
@@ -184,17 +186,13 @@ func (s *server) pages() httpd.Config {
 	if s.auto != nil {
 		pages.ACME = s.auto.Stats
 	}
+	if s.store != nil {
+		pages.CertEnd = s.store.NotAfter
+	}
 	if c.rateFile != "" {
 		pages.Rate = func() ratelimit.Limits { return s.relay.Rate() }
 	}
 	return pages
-}
-
-func (s *server) servePlain(h http.Handler) {
-	srv := &http.Server{Handler: h, ReadTimeout: 30 * time.Second,
-		WriteTimeout: 30 * time.Second,
-		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
-	srv.Serve(s.plain)
 }
 
 // serve runs the loops until ctx ends or one of them fails.
@@ -213,7 +211,7 @@ func (s *server) serve(ctx context.Context) error {
 		go func() { ended <- l.Run(handlers[i]) }()
 	}
 	if s.plain != nil { // its pages ask the relay and its loops
-		go s.servePlain(s.onPlain(httpd.Plain(s.web)))
+		go s.plain.serve(s.onPlain(httpd.Plain(s.web)))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -254,14 +252,21 @@ func (s *server) serve(ctx context.Context) error {
 func (s *server) stop(ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownMax)
 	defer cancel()
-	if s.plain != nil {
-		s.plain.Close()
+	plainEnded := make(chan error, 1)
+	if s.plain != nil { // at once with the relay: neither may use up the other's time
+		go func() { plainEnded <- s.plain.shutdown(ctx) }()
+	} else {
+		plainEnded <- nil
 	}
 	if s.stun != nil {
 		s.stun.Close()
 	}
-	if err := s.relay.Shutdown(ctx); err != nil {
-		s.log.Warn("HTTP requests were cut off", "error", err)
+	cut := s.relay.Shutdown(ctx)
+	if err := <-plainEnded; cut == nil {
+		cut = err
+	}
+	if cut != nil {
+		s.log.Warn("HTTP requests were cut off", "error", cut)
 	}
 	for range s.loops {
 		if err := <-ended; err != nil {
@@ -285,6 +290,6 @@ func (s *server) closeListeners() {
 		s.stun.Close()
 	}
 	if s.plain != nil {
-		s.plain.Close()
+		s.plain.ln.Close()
 	}
 }

@@ -431,6 +431,40 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestAbsentNamesAreNotRetried: that a name or a TXT record does not exist is an answer, and no
+// reason to look all names up again each minute; a failed lookup beside it is.
+func TestAbsentNamesAreNotRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newFakeResolver()
+		s := newService(t, r, "pub.example,absent.example", "secret.example/no.share.example")
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { s.Run(ctx); close(ended) }()
+		const each = 4 // lookups of a refresh
+		expect := func(after time.Duration, refreshes int) {
+			t.Helper()
+			time.Sleep(after)
+			synctest.Wait()
+			r.set(func() {
+				if r.lookups != each*refreshes {
+					t.Errorf("%d lookups, want %d refreshes of %d", r.lookups, refreshes, each)
+				}
+			})
+		}
+		expect(0, 1)
+		expect(refreshEvery-time.Second, 1)
+		r.set(func() { r.errs["pub.example"] = errServer })
+		expect(time.Second, 2)
+		expect(retryEvery, 3)
+		r.set(func() { r.errs["pub.example"] = missing("pub.example") })
+		expect(retryEvery, 4)
+		expect(refreshEvery-time.Second, 4)
+		expect(time.Second, 5)
+		cancel()
+		<-ended
+	})
+}
+
 // One dead name must not keep the others from being looked up.
 func TestDeadNameHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -57,7 +57,7 @@ func New(cfg Config) (*Service, error) {
 		unpublished: unpublished,
 		resolver:    cfg.Resolver,
 		log:         cfg.Logger,
-		failing:     map[string]bool{},
+		failing:     map[string]trouble{},
 		queried:     map[string]struct{}{},
 	}
 	s.current.Store(&answers{})

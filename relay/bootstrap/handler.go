@@ -26,7 +26,7 @@ type Service struct {
 	unpublishedHits, unpublishedMisses, unpublishedShareMisses atomic.Uint64
 
 	mu      sync.Mutex
-	failing map[string]bool     // names whose lookup fails, and that was logged
+	failing map[string]trouble  // names without an answer, and that was logged
 	queried map[string]struct{} // names that clients asked for; at most queriedMax
 }
 

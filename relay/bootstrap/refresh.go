@@ -32,7 +32,7 @@ type found struct {
 	percent int
 }
 
-// refresh looks up all names, puts the answers in service and reports whether all are there.
+// refresh looks up all names, puts the answers in service and reports whether no lookup failed.
 // A lookup that fails leaves what was known before; that a name or a TXT record does not exist
 // is no failure but an answer.
 func (s *Service) refresh(ctx context.Context) (complete bool) {
@@ -65,7 +65,12 @@ func (s *Service) refresh(ctx context.Context) (complete bool) {
 	s.current.Store(s.answers(published, unpublished))
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.failing) == 0
+	for _, how := range s.failing {
+		if how == failed {
+			return false
+		}
+	}
+	return true
 }
 
 // answers makes what handlers serve of what was found, in the order of the lists.
@@ -150,26 +155,39 @@ func notFound(err error) bool {
 	return errors.As(err, &dns) && dns.IsNotFound
 }
 
-// note logs the first failure of a name and its end. What fails because the process ends is
-// no failure.
+// trouble is why a name has no answer of its own: values of Service.failing.
+type trouble int
+
+const (
+	absent trouble = iota + 1 // there is no such record: an answer, which stays as it is for long
+	failed                    // it could not be looked up, and may be soon
+)
+
+// note logs the first failure of a name, by its kind, and its end. What fails because the process
+// ends is no failure.
 func (s *Service) note(ctx context.Context, name string, err error) {
 	if ctx.Err() == context.Canceled {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch was := s.failing[name]; {
-	case err != nil && !was:
-		s.failing[name] = true
-		if notFound(err) {
+	was := s.failing[name]
+	switch {
+	case err == nil && was != 0:
+		delete(s.failing, name)
+		s.log.Info("bootstrap DNS: lookup succeeds again", "name", name)
+	case err == nil:
+	case notFound(err):
+		s.failing[name] = absent
+		if was != absent {
 			s.log.Warn("bootstrap DNS: no such record; it is not served until there is one",
 				"name", name, "error", err)
-		} else {
+		}
+	default:
+		s.failing[name] = failed
+		if was != failed {
 			s.log.Warn("bootstrap DNS: lookup failed; the last answer stays in service",
 				"name", name, "error", err)
 		}
-	case err == nil && was:
-		delete(s.failing, name)
-		s.log.Info("bootstrap DNS: lookup succeeds again", "name", name)
 	}
 }

@@ -121,9 +121,9 @@ func (a *Auto) checkMode() error {
 	case google && (c.EABKid == "" || c.EABKey == "" || c.Email == ""):
 		return errors.New("-certmode gcp needs -acme-eab-kid, -acme-eab-key and -acme-email: " +
 			"get the first two from `gcloud publicca external-account-keys create`")
-	case c.IPs && (google || c.EABKid != ""):
-		return errors.New("-acme-ip-certs needs -certmode letsencrypt, since other CAs do not " +
-			"certify addresses in its way: choose that mode or leave the flag out")
+	case c.IPs && google:
+		return errors.New("-acme-ip-certs needs another CA than Google's, which does not certify " +
+			"addresses in this way: choose -certmode letsencrypt or leave the flag out")
 	case a.host.addr.IsValid() && !c.IPs:
 		return fmt.Errorf("-hostname %s is an address: add -acme-ip-certs (with -certmode "+
 			"letsencrypt) or use -certmode manual", c.Hostname)
@@ -176,7 +176,8 @@ func limited(c *http.Client) *http.Client {
 	return &with
 }
 
-// readCache enters the host name, and what certificates there are.
+// readCache enters the host name, and what certificates there are, and sees that account keys are
+// good.
 func (a *Auto) readCache() error {
 	host := &entry{asked: true}
 	a.entries[a.host] = host
@@ -184,8 +185,15 @@ func (a *Auto) readCache() error {
 	if host.pair, err = a.fromCache(a.host); err != nil {
 		return err
 	}
+	// A key that is of no use would be met by the first renewal, weeks later.
+	if _, err := storedAccount(a.conf.CacheDir, a.host); err != nil {
+		return err
+	}
 	if !a.conf.IPs {
 		return nil
+	}
+	if _, err := storedAccount(a.conf.CacheDir, subject{addr: netip.IPv4Unspecified()}); err != nil {
+		return err
 	}
 	for _, ip := range cachedAddrs(a.conf.CacheDir) {
 		s := subject{addr: ip}
@@ -230,7 +238,19 @@ func (a *Auto) Serve(server derp.Key) error {
 		return err
 	}
 	a.publish()
+	a.tellStored()
 	return nil
+}
+
+// tellStored logs what the cache has given: a certificate that was got for a trial, from another
+// CA, looks like any other until clients refuse it.
+func (a *Auto) tellStored() {
+	for s, e := range a.entries {
+		if e.pair != nil {
+			a.log.Info("stored certificate in service", "for", s, "issuer", e.pair.Leaf.Issuer,
+				"until", e.pair.Leaf.NotAfter, "renewed_from", a.renewAt(s, e.pair.Leaf))
+		}
+	}
 }
 
 // NextProtos returns what tls.Config.NextProtos must be for GetCertificate.

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -146,6 +148,10 @@ func TestACMERefusesConfig(t *testing.T) {
 			c.Directory, c.EABKid, c.EABKey, c.Email = GoogleDirectory, "kid", "a2V5", "a@b.c"
 			c.IPs = true
 		}, "-acme-ip-certs"},
+		{"another CA with a binding and IPs", func(c *ACMEConfig) {
+			c.Directory, c.EABKid, c.EABKey = "https://ca.example.com/directory", "kid", "a2V5"
+			c.IPs = true
+		}, ""},
 		{"half a binding", func(c *ACMEConfig) { c.EABKid = "kid" }, "-acme-eab-key"},
 		{"binding", func(c *ACMEConfig) { c.EABKid, c.EABKey = "kid", "key!" }, "base64"},
 	} {
@@ -316,12 +322,22 @@ func TestStored(t *testing.T) {
 		ca := newFakeCA(t)
 		c := confFor(t, ca)
 		writeAutocert(t, ca, c)
+		var logged bytes.Buffer
+		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		a, stop := start(t, ca, c)
-		wantServed(t, a, hello(hostName), hostName)
+		leaf := wantServed(t, a, hello(hostName), hostName)
 		synctest.Wait()
 		if ca.requests != 0 {
 			t.Errorf("%d requests to the CA", ca.requests)
 		}
+		for _, part := range []string{"stored certificate", hostName, leaf.Issuer.CommonName,
+			"until=" + leaf.NotAfter.Format("2006-01-02")} {
+			if line := logged.String(); !strings.Contains(line, part) ||
+				strings.Count(line, "\n") != 1 {
+				t.Errorf("logged %q, want one line with %q", line, part)
+			}
+		}
+		c.Logger = nil
 		stop()
 		for _, text := range []string{"", "nothing in PEM", "-----BEGIN CERTIFICATE-----\n",
 			autocertText(t, ca, "other.example.com")} {
@@ -363,6 +379,42 @@ func TestLegacyAccount(t *testing.T) {
 			t.Errorf("%d orders by %d accounts", n, len(ca.accounts))
 		}
 	})
+}
+
+// TestBrokenAccountKeyEndsTheStart: with the file and the remedy, as a certificate that may not be
+// read does, and not only when the first renewal fails.
+func TestBrokenAccountKeyEndsTheStart(t *testing.T) {
+	for _, tt := range []struct {
+		file, text string
+		ips        bool
+		want       string
+	}{
+		{"acme_account+key", "damaged", false, "restore it"},
+		{"acme_account.key", "damaged", false, "restore it"},
+		{"acme-account.key", "damaged", true, "restore it"},
+		{"acme_account+key/", "", false, "let the relay's user read it"}, // a folder cannot be read
+		{"acme-account.key", "damaged", false, ""},                       // which is not needed
+	} {
+		c := ACMEConfig{CacheDir: t.TempDir(), Hostname: hostName, IPs: tt.ips}
+		path := filepath.Join(c.CacheDir, tt.file) // without the slash
+		var err error
+		if strings.HasSuffix(tt.file, "/") {
+			err = os.Mkdir(path, 0o700)
+		} else {
+			err = os.WriteFile(path, []byte(tt.text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ACME(c)
+		if tt.want == "" && err != nil {
+			t.Error(err)
+		}
+		if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) ||
+			!strings.Contains(err.Error(), path)) {
+			t.Errorf("%s: %v, want %q and the file", tt.file, err, tt.want)
+		}
+	}
 }
 
 // TestExternalAccount: the binding is sent when the account is made, and not needed after.

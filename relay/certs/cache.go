@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // What ACME gets is kept where derper keeps it, so that a host may change from one to the
@@ -114,15 +115,35 @@ func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
 
 // accountKey reads the account key for s, or makes and writes one.
 func accountKey(dir string, s subject) (crypto.Signer, error) {
-	names := nameAccounts
-	if s.addr.IsValid() {
-		names = addrAccounts
+	if key, err := storedAccount(dir, s); key != nil || err != nil {
+		return key, err
 	}
-	for _, name := range names {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	text, err := encodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, replaceFile(filepath.Join(dir, s.accounts()[0]), text, 0o600)
+}
+
+// accounts are the files that the account key for s may be in; the first is where one is made.
+func (s subject) accounts() []string {
+	if s.addr.IsValid() {
+		return addrAccounts
+	}
+	return nameAccounts
+}
+
+// storedAccount reads the account key for s; nil if there is none.
+func storedAccount(dir string, s subject) (crypto.Signer, error) {
+	for _, name := range s.accounts() {
 		file := filepath.Join(dir, name)
 		data, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			continue // a folder that cannot be one is told when something is written there
 		}
 		if err != nil {
 			return nil, fmt.Errorf("ACME account key: %w: let the relay's user read it", err)
@@ -134,15 +155,7 @@ func accountKey(dir string, s subject) (crypto.Signer, error) {
 		}
 		return key, nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	text, err := encodeKey(key)
-	if err != nil {
-		return nil, err
-	}
-	return key, replaceFile(filepath.Join(dir, names[0]), text, 0o600)
+	return nil, nil
 }
 
 // parseKey reads a private key in PEM, of the kinds and wrappings that autocert reads.

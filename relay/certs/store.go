@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -34,6 +35,11 @@ const (
 	metaEvery = 24 * time.Hour
 	// selfSignedFor is the validity of a certificate of our own making.
 	selfSignedFor = 365 * 24 * time.Hour
+	// endToldBefore: when this is left of a certificate that derpd does not renew, or an endToldPart
+	// of its life if that is less, it is told, every endToldEvery.
+	endToldBefore = 30 * 24 * time.Hour
+	endToldPart   = 4
+	endToldEvery  = 24 * time.Hour
 )
 
 // Store serves one certificate for one host name.
@@ -44,13 +50,18 @@ type Store struct {
 	files    []string
 	// unwritten writes a pair of our own making; nil when there is nothing to write.
 	unwritten func() error
+	remedy    string // when the certificate is about to end
 	log       *slog.Logger
 
 	// current is what handshakes serve: swapped whole by refresh, read by any goroutine.
 	current atomic.Pointer[tls.Certificate]
-	leaf    *x509.Certificate // of current; the refresher's
+
+	// The rest is the refresher's.
+	pair    *tls.Certificate // in current, without the meta certificate
 	stamp   []fileStamp
 	metaAt  time.Time
+	failing string    // why the files did not load at the last look; "" if they did
+	endTold time.Time // when it was last told that the certificate is about to end
 }
 
 type fileStamp struct {
@@ -80,7 +91,8 @@ func Files(dir, hostname string) (crt, key string) {
 // stays the same. Nothing is written before Serve.
 func Manual(dir, hostname string, log *slog.Logger) (*Store, error) {
 	crt, key := Files(dir, hostname)
-	s := &Store{files: []string{crt, key}, log: log}
+	s := &Store{files: []string{crt, key}, log: log,
+		remedy: "put a new pair into " + crt + " and " + key + "; it is served without a restart"}
 	s.load = func() (*tls.Certificate, error) { return loadPair(crt, key, hostname) }
 	if net.ParseIP(hostname) == nil {
 		s.hostname = hostname
@@ -119,7 +131,8 @@ func SelfSigned(hostname string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{log: log, load: func() (*tls.Certificate, error) { return pair, nil }}, nil
+	return &Store{log: log, load: func() (*tls.Certificate, error) { return pair, nil },
+		remedy: "restart derpd, which makes a new one; its CertName is new too"}, nil
 }
 
 // Serve puts the certificate in service for a server with that key. made tells that a pair
@@ -133,8 +146,16 @@ func (s *Store) Serve(server derp.Key) (made bool, err error) {
 		s.unwritten, made = nil, true
 		s.stamp = s.stamps()
 	}
-	return made, s.renew()
+	now := time.Now()
+	if err := s.renew(now); err != nil {
+		return made, err
+	}
+	s.tellEnd(now)
+	return made, nil
 }
+
+// NotAfter returns when the certificate in service ends.
+func (s *Store) NotAfter() time.Time { return s.current.Load().Leaf.NotAfter }
 
 func explain(err error, crt, key string) error {
 	if errors.Is(err, os.ErrNotExist) {
@@ -145,13 +166,18 @@ func explain(err error, crt, key string) error {
 		crt, key, err)
 }
 
-// renew loads the pair and puts it in service with a fresh meta certificate.
-func (s *Store) renew() error {
+// renew loads the pair and puts it in service.
+func (s *Store) renew(now time.Time) error {
 	pair, err := s.load()
 	if err != nil {
 		return err
 	}
-	meta, err := derp.MetaCert(s.server, time.Now())
+	return s.put(pair, now)
+}
+
+// put puts a pair in service with a fresh meta certificate.
+func (s *Store) put(pair *tls.Certificate, now time.Time) error {
+	meta, err := derp.MetaCert(s.server, now)
 	if err != nil {
 		return err
 	}
@@ -159,17 +185,15 @@ func (s *Store) renew() error {
 	if err != nil {
 		return err
 	}
-	serve := *pair
-	serve.Leaf = leaf
-	serve.Certificate = append(slices.Clone(pair.Certificate), meta)
-	s.current.Store(&serve)
-	s.leaf = leaf
-	s.metaAt = time.Now()
+	with := withMeta(pair, meta)
+	with.Leaf = leaf
+	s.current.Store(with)
+	s.pair, s.metaAt = pair, now
 	return nil
 }
 
 // Watch serves changed files from the moment they are whole, until ctx ends. A pair that
-// does not load is reported once and the old one stays in service.
+// does not load is reported once for each reason, and the old one stays in service.
 func (s *Store) Watch(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -178,7 +202,9 @@ func (s *Store) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.look(time.Now())
+			now := time.Now()
+			s.look(now)
+			s.tellEnd(now)
 		}
 	}
 }
@@ -186,17 +212,57 @@ func (s *Store) Watch(ctx context.Context) {
 func (s *Store) look(now time.Time) {
 	stamp := s.stamps()
 	changed := !slices.Equal(stamp, s.stamp)
-	if !changed && now.Sub(s.metaAt) < metaEvery {
+	due := now.Sub(s.metaAt) >= metaEvery
+	// What has not loaded is tried at each look: to put a permission right changes no stamp.
+	if !changed && !due && s.failing == "" {
 		return
 	}
 	s.stamp = stamp
-	if err := s.renew(); err != nil {
-		s.log.Error("certificate not replaced; the old one stays in service", "error", err)
+	before := s.pair
+	err := s.renew(now)
+	if err == nil {
+		s.tellLoaded(before, changed)
+		s.failing = ""
 		return
 	}
-	if changed {
-		s.log.Info("certificate replaced", "file", s.files[0], "until", s.leaf.NotAfter)
+	if due {
+		// Clients must go on finding a valid meta certificate however long the files are broken.
+		err = errors.Join(err, s.put(before, now))
 	}
+	if text := err.Error(); text != s.failing {
+		s.failing = text
+		s.log.Error("certificate not replaced; the old one stays in service", "error", text)
+	}
+}
+
+// tellLoaded logs what a look has put in service, if files or the success of loading changed.
+func (s *Store) tellLoaded(before *tls.Certificate, changed bool) {
+	if !changed && s.failing == "" {
+		return
+	}
+	what := "certificate replaced"
+	if bytes.Equal(before.Certificate[0], s.pair.Certificate[0]) {
+		what = "certificate files loaded anew; the certificate is the same"
+	}
+	s.endTold = time.Time{} // if it ends soon too, that is told at once
+	s.log.Info(what, "file", s.files[0], "until", s.NotAfter())
+}
+
+// tellEnd warns once a day of a certificate that has ended or is about to.
+func (s *Store) tellEnd(now time.Time) {
+	leaf := s.current.Load().Leaf
+	// Who renews certificates does so when a third of their life is left, as a rule.
+	before := min(endToldBefore, leaf.NotAfter.Sub(leaf.NotBefore)/endToldPart)
+	left := leaf.NotAfter.Sub(now)
+	if left >= before || now.Sub(s.endTold) < endToldEvery {
+		return
+	}
+	s.endTold = now
+	what := "certificate is about to end"
+	if left <= 0 {
+		what = "certificate has ended; clients refuse it"
+	}
+	s.log.Warn(what, "for", leaf.Subject, "until", leaf.NotAfter, "remedy", s.remedy)
 }
 
 func (s *Store) stamps() []fileStamp {

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"derpd/relay/derp"
@@ -223,6 +225,43 @@ func TestBrokenFilesAreNotServed(t *testing.T) {
 	}
 }
 
+// TestWhatDoesNotLoadIsTriedAgain: each reason is logged once, however long it lasts; the meta
+// certificate is renewed all the same; and that the files can be read again is seen at the next
+// look, though nothing that a stamp holds has changed.
+func TestWhatDoesNotLoadIsTriedAgain(t *testing.T) {
+	dir := t.TempDir()
+	storePair(t, dir, storeHost)
+	s, logged := manualStore(t, dir, storeHost)
+	if _, err := s.Serve(storeKey); err != nil {
+		t.Fatal(err)
+	}
+	load, now := s.load, time.Now()
+	before := storeServes(t, s, storeHost)
+	fails := func(err error, from time.Duration, errs int) {
+		t.Helper()
+		s.load = func() (*tls.Certificate, error) { return nil, err }
+		for n := range 3 {
+			s.look(now.Add(from + time.Duration(n)*lookEvery))
+		}
+		if n := strings.Count(logged.String(), "level=ERROR"); n != errs {
+			t.Errorf("%v: %d errors logged so far, want %d: %s", err, n, errs, logged)
+		}
+	}
+	storeMoved(t, dir, storeHost, now.Add(time.Minute))
+	fails(fs.ErrPermission, time.Minute, 1)
+	fails(fs.ErrNotExist, time.Hour, 2)
+	fails(fs.ErrNotExist, metaEvery+time.Hour, 2)
+	after := storeServes(t, s, storeHost)
+	if bytes.Equal(after[1].Raw, before[1].Raw) || !bytes.Equal(after[0].Raw, before[0].Raw) {
+		t.Error("the meta certificate is not renewed, or the other is another")
+	}
+	s.load = load
+	if s.look(now.Add(metaEvery + 2*time.Hour)); s.failing != "" ||
+		!strings.Contains(logged.String(), "loaded anew") {
+		t.Errorf("readable again, and not seen: %q, %s", s.failing, logged)
+	}
+}
+
 // TestMetaCertIsRenewed: daily, with the same chain in front.
 func TestMetaCertIsRenewed(t *testing.T) {
 	dir := t.TempDir()
@@ -383,6 +422,97 @@ func TestSelfSigned(t *testing.T) {
 			t.Errorf("not signed by itself: %v", err)
 		}
 	}
+}
+
+// TestEndIsTold: at the start and once a day, when less than 30 days or a quarter of its life is
+// left, until the certificate is replaced.
+func TestEndIsTold(t *testing.T) {
+	dir := t.TempDir()
+	storePair(t, dir, storeHost)
+	manual, manualLog := manualStore(t, dir, storeHost)
+	var memoryLog bytes.Buffer
+	memory, err := SelfSigned(storeHost, slog.New(slog.NewTextHandler(&memoryLog, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		s      *Store
+		logged *bytes.Buffer
+		remedy string
+	}{{manual, manualLog, "without a restart"}, {memory, &memoryLog, "restart derpd"}} {
+		if _, err := tc.s.Serve(storeKey); err != nil {
+			t.Fatal(err)
+		}
+		end := tc.s.NotAfter()
+		for _, step := range []struct {
+			left  time.Duration
+			lines int
+			part  string
+		}{
+			{30 * day, 0, ""}, {30*day - time.Second, 1, "about to end"}, {29*day + time.Hour, 0, ""},
+			{29*day - time.Second, 1, tc.remedy}, {-time.Second, 1, "has ended"},
+			{-time.Hour, 0, ""}, {-day - time.Hour, 1, "has ended"},
+		} {
+			tc.logged.Reset()
+			tc.s.tellEnd(end.Add(-step.left))
+			if log := tc.logged.String(); strings.Count(log, "level=WARN") != step.lines ||
+				!strings.Contains(log, step.part) {
+				t.Errorf("%v before the end: %q, want %d lines with %q", step.left, log, step.lines,
+					step.part)
+			}
+		}
+	}
+	// A pair of six days is renewed, by those who have such ones, when two are left.
+	leaf := *manual.current.Load().Leaf
+	leaf.NotBefore = leaf.NotAfter.Add(-6 * day)
+	manual.current.Load().Leaf = &leaf
+	manual.endTold = time.Time{}
+	for left, lines := range map[time.Duration]int{2 * day: 0, day: 1} {
+		manualLog.Reset()
+		manual.tellEnd(leaf.NotAfter.Add(-left))
+		if n := strings.Count(manualLog.String(), "level=WARN"); n != lines {
+			t.Errorf("%v before the end of six days: %d warnings, want %d", left, n, lines)
+		}
+	}
+}
+
+// TestEndIsToldByItself: at the start, and by Watch; a new pair ends that.
+func TestEndIsToldByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		storePair(t, dir, storeHost)
+		time.Sleep(selfSignedFor - 2*day)
+		var logged bytes.Buffer
+		s, err := Manual(dir, storeHost, slog.New(slog.NewTextHandler(&logged, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Serve(storeKey); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { s.Watch(ctx); close(ended) }()
+		for n := range 2 {
+			synctest.Wait()
+			if got := strings.Count(logged.String(), "level=WARN"); got != n+1 {
+				t.Errorf("%d warnings after %d days: %s", got, n, &logged)
+			}
+			time.Sleep(day + lookEvery)
+		}
+		storePair(t, dir, storeHost)
+		storeMoved(t, dir, storeHost, time.Now())
+		time.Sleep(lookEvery)
+		synctest.Wait()
+		logged.Reset()
+		time.Sleep(3 * day)
+		synctest.Wait()
+		if strings.Contains(logged.String(), "WARN") {
+			t.Errorf("replaced, and still told: %s", &logged)
+		}
+		cancel()
+		<-ended
+	})
 }
 
 // TestWatchEnds with its context.

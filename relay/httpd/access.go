@@ -37,6 +37,10 @@ var tailscaleRanges = []netip.Prefix{
 	netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("fd7a:115c:a1e0::/48"),
 }
 
+// chromeOSVMs is left out of tailscaleRanges, as by Tailscale: ChromeOS gives its virtual machines
+// these addresses, so they are nobody's in a tailnet.
+var chromeOSVMs = netip.MustParsePrefix("100.115.92.0/23")
+
 // mayDebug tells who may see the debug pages, by derper's rules: who knows the secret, and,
 // unless a proxy stands in front, which makes everyone look local, loopback, addresses of a
 // tailnet and those that the environment names.
@@ -52,7 +56,7 @@ func mayDebug(r *http.Request) bool {
 		return false
 	}
 	ip := from.Addr().Unmap()
-	if ip.IsLoopback() || within(tailscaleRanges, ip) {
+	if ip.IsLoopback() || within(tailscaleRanges, ip) && !chromeOSVMs.Contains(ip) {
 		return true
 	}
 	if one, err := netip.ParseAddr(os.Getenv(envAddress)); err == nil && one.Unmap() == ip {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"strings"
+	"time"
 
 	"derpd/relay"
 	"derpd/relay/admit"
@@ -26,6 +27,7 @@ type Config struct {
 	Admit   func() admit.Stats                // nil: everyone may log in
 	Probe   func(context.Context) error       // whether logins can be checked; nil: nobody asks
 	ACME    func() certs.Stats                // nil: certificates come from elsewhere
+	CertEnd func() time.Time                  // of such a one; nil: there is none
 	Rate    func() ratelimit.Limits           // of each client; nil: not configured
 
 	// Home is what "/" shows: "" the default page, "blank" an empty one, otherwise the

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
@@ -326,5 +327,18 @@ func TestVars(t *testing.T) {
 		if len(vars[name]) == 0 {
 			t.Errorf("%s is missing among %v", name, slices.Sorted(maps.Keys(vars)))
 		}
+	}
+}
+
+// TestCertificateEnd: also of a certificate that is not got by ACME.
+func TestCertificateEnd(t *testing.T) {
+	c := testConfig()
+	c.ACME, c.CertEnd = nil, func() time.Time { return time.Unix(1800000000, 0) }
+	f := scrape(t, c)["derp_certificate_not_after"]
+	if f == nil {
+		t.Fatal("it is missing")
+	}
+	if got := value(t, f); got != 1800000000 {
+		t.Errorf("%v, want 1800000000", got)
 	}
 }

@@ -65,6 +65,9 @@ func accessFamilies(c Config) (all []labelled) {
 			add("derp_certificate_not_after", true, uint64(a.NotAfter.Unix()))
 		}
 	}
+	if c.CertEnd != nil {
+		add("derp_certificate_not_after", true, uint64(c.CertEnd().Unix()))
+	}
 	return all
 }
 
