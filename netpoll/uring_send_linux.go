@@ -260,12 +260,14 @@ func (l *URing) lookAfter(slot int32, d time.Duration) {
 }
 
 // writeWait is the write timeout as a duration.
-func (c *uconn) writeWait() time.Duration { return time.Duration(c.writeTimeout) * time.Millisecond }
+func (c *uconn) writeWait() time.Duration {
+	return time.Duration(c.writeTimeout) * time.Millisecond
+}
 
-// sendExpired ends a connection whose peer has acknowledged nothing for a write timeout and a half.
-// The kernel goes on with a send only when a good part of what it may hold is free, which a slow
-// peer may not achieve in the time, and then fills it up again without telling: that as much as
-// before is not acknowledged says nothing, only the count of what is does.
+// sendExpired ends a connection whose peer has acknowledged nothing for one and a half write
+// timeouts. The kernel goes on with a send only when a good part of what it may hold is free, which
+// a slow peer may not achieve in the time, and then fills it up again without telling: that as much
+// as before is not acknowledged says nothing, only the count of what is does.
 func (l *URing) sendExpired(slot int32, c *uconn) {
 	if c.send == 0 {
 		return // a closed connection had nothing more to send

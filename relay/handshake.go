@@ -37,10 +37,10 @@ type handshake struct {
 // handshakeBytes takes bytes of a connection in the phases hello and handshake.
 func (l *loop) handshakeBytes(c *conn, b []byte) {
 	if c.phase == phaseHandshake {
-		full, ok := c.hs.feed(b)
+		full, why := c.hs.feed(b)
 		switch {
-		case !ok:
-			l.end(c, EndHandshakeBytes)
+		case why != EndNone:
+			l.end(c, why)
 		case full:
 			c.paused = true
 			l.poll.PauseReceive(c.h)
@@ -104,8 +104,8 @@ func (l *loop) beginHandshake(c *conn, hello []byte) {
 	c.hs = hs
 	c.phase = phaseHandshake
 	l.n.InHandshake++
-	if _, ok := hs.feed(hello); !ok {
-		l.end(c, EndHandshakeCap)
+	if _, why := hs.feed(hello); why != EndNone {
+		l.end(c, why)
 	}
 }
 
@@ -126,18 +126,22 @@ func (l *loop) beginClientHandshake(c *conn, name string) {
 	}
 }
 
-// feed hands bytes to the handshake; ok is false when the peer sends more than one can need.
+// feed hands bytes to the handshake; why is EndNone, or that the peer sends more than one can need
+// or that there is no room for more work.
 // full: so much waits that the peer must be held back. A client may send all it likes behind
 // its last flight, and what a handshake leaves over must fit into preLoginBytesMax.
-func (hs *handshake) feed(b []byte) (full, ok bool) {
+func (hs *handshake) feed(b []byte) (full bool, why Reason) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
 	if len(hs.in)+len(b) > handshakeBytesMax {
-		return false, false
+		return false, EndHandshakeBytes
 	}
 	hs.in = append(hs.in, b...)
 	hs.full = len(hs.in) > preLoginReceive
-	return hs.full, hs.schedule()
+	if !hs.schedule() {
+		return false, EndHandshakeCap
+	}
+	return hs.full, EndNone
 }
 
 // schedule has a worker run the handshake unless one will. Under mu.

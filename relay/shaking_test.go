@@ -141,3 +141,19 @@ func TestNoRoomForWork(t *testing.T) {
 		}
 	}
 }
+
+// TestFeed: what ends a handshake that is fed tells whose fault it is.
+func TestFeed(t *testing.T) {
+	s, _, _ := newDoubles(t, 1, Config{})
+	hs := &handshake{srv: s}
+	if full, why := hs.feed(make([]byte, preLoginReceive+1)); !full || why != EndNone {
+		t.Errorf("full %v, %v", full, why)
+	}
+	if _, why := hs.feed(make([]byte, handshakeBytesMax)); why != EndHandshakeBytes {
+		t.Errorf("too many bytes: %v", why)
+	}
+	s.cfg.Submit, s.work = nil, make(chan func()) // which nobody takes from
+	if _, why := (&handshake{srv: s}).feed([]byte("x")); why != EndHandshakeCap {
+		t.Errorf("no room for work: %v", why)
+	}
+}
