@@ -14,7 +14,7 @@ func (s *Session) SealStart(dst []byte) []byte {
 // [MaxPlaintext] bytes of plaintext: it seals in place, appends type and tag, and writes the
 // header. With Overhead spare bytes in dst nothing is allocated. Without plaintext, and after
 // AppendClose or AppendAlert, there is no record: dst is returned cut back to start. It panics on
-// more than MaxPlaintext bytes and on no session.
+// more than MaxPlaintext bytes and, where there is plaintext, on no session.
 func (s *Session) SealFinish(dst []byte, start int) []byte {
 	if len(dst)-start == s.room() || s.flags&flagSealEnd != 0 {
 		return dst[:start]

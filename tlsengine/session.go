@@ -86,5 +86,6 @@ func (s *Session) room() int {
 // AES-128-GCM, and for 2 µs with other suites, whose keys have to be derived once more.
 func (s *Session) DropCiphers() { s.openAEAD, s.sealAEAD = nil, nil }
 
-// Wipe zeroes all secrets and leaves no session.
+// Wipe zeroes all secrets and leaves no session. Key schedules of AEADs, which crypto/aes gives no
+// way to overwrite, are left to the collector.
 func (s *Session) Wipe() { *s = Session{} }

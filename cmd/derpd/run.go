@@ -148,14 +148,17 @@ func (s *server) build() error {
 		Admit: s.admit, Logger: s.log,
 	}
 	c.limitAccepts(&rc)
+	// Mesh peers are dialled over TLS also where a proxy speaks it for clients.
+	if c.tls || s.mesh.NewHandshake != nil && len(s.mesh.Peers) > 0 {
+		if err := tlsengine.SelfCheck(); err != nil {
+			return fmt.Errorf("%w: build derpd with the Go release that its go.mod names", err)
+		}
+	}
 	if c.tls {
 		engine, err := tlsengine.NewServer(&tls.Config{
 			GetCertificate: s.certs.GetCertificate, NextProtos: s.protocols()})
 		if err != nil {
 			return err
-		}
-		if err := tlsengine.SelfCheck(); err != nil {
-			return fmt.Errorf("%w: build derpd with the Go release that its go.mod names", err)
 		}
 		rc.NewHandshake = func(local, remote net.Addr) relay.Handshaker {
 			return engine.New(local, remote)
