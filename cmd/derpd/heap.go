@@ -114,10 +114,10 @@ func tellCollections(ctx context.Context, to chan<- struct{}) {
 		if ctx.Err() != nil {
 			return
 		}
+		tellCollections(ctx, to) // first, or the next collection might come before its object
 		select {
 		case to <- struct{}{}:
 		default:
 		}
-		tellCollections(ctx, to)
 	}, to)
 }
