@@ -27,7 +27,7 @@ const (
 func eachEngine(t *testing.T, test func(t *testing.T)) {
 	t.Run(onEpoll, test)
 	if err := ProbeURing(); err != nil {
-		t.Log("without io_uring: ", err)
+		t.Run(onURing, func(t *testing.T) { t.Skip(err) })
 		return
 	}
 	t.Run(onURing, test)

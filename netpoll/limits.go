@@ -123,15 +123,12 @@ const (
 	// which takes microseconds. After it memory that they might use is not given back.
 	quiesceMax = 5 * time.Second
 
-	// firstLook is the part of a write timeout, which begins anew then, after which a ring looks for
-	// the first time at what a peer that holds a send up has acknowledged: that takes a descriptor
-	// and three system calls.
-	firstLook = 4
-
-	// patienceNum / patienceDen is how many write timeouts may pass then without any acknowledgement.
-	// A receiver that reads 64 KB a second tells of room in steps of more than that, and went two
-	// seconds without one now and then.
-	patienceNum, patienceDen = 3, 2
+	// looksPerTimeout is how often a peer that holds a send up is looked after in a write timeout,
+	// and looksMax how many looks may find as much unacknowledged as at first: chance may do that
+	// once or twice. A receiver of 64 KB a second over loopback, whose window opens in steps of more
+	// than that, was seen to acknowledge nothing for more than a timeout of 2 s: with four it was cut.
+	looksPerTimeout = 4
+	looksMax        = 6
 
 	// leaveMax is how long a connection without a write timeout may take, after Close, to send
 	// what was copied. The kernel would give the same bytes minutes, in its own memory.

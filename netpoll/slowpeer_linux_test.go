@@ -133,3 +133,43 @@ func readPieces(t *testing.T) (inTime bool) {
 	}
 	return true
 }
+
+// TestStepsOfASlowPeer: on a ring a peer may be silent for half as long again as the write timeout,
+// as one is whose window opens in large steps.
+func TestStepsOfASlowPeer(t *testing.T) {
+	eachURing(t, func(t *testing.T, sh shape) {
+		t.Parallel()
+		untilInTime(t, func(t *testing.T) bool { return readInSteps(t, sh) })
+	})
+}
+
+func readInSteps(t *testing.T, sh shape) (inTime bool) {
+	const timeout, silence = time.Second, 1600 * time.Millisecond
+	closed := make(chan error, 1)
+	p := &probe{}
+	p.closed = func(_ Handle, err error) { closed <- err }
+	b := make([]byte, 8<<20)
+	p.accepted = func(h Handle, _ int, _ netip.AddrPort) {
+		p.loop.SetWriteTimeout(h, timeout)
+		p.loop.Send(h, b)
+	}
+	_, addr := shaped(t, p, Config{}, sh)
+	startLoop(t, p)
+	peer := dialNarrow(t, addr, 256<<10)
+	all := make([]byte, 1<<20) // all that is there, so that the window opens
+	for last, n := time.Now(), 0; n < 6; n++ {
+		_, err := peer.Read(all)
+		if time.Since(last) > timeout*17/10 {
+			return false
+		}
+		last = time.Now()
+		if err != nil {
+			t.Fatalf("step %d: %v", n, err)
+		}
+		time.Sleep(silence) // the silence under test
+	}
+	if len(closed) > 0 {
+		t.Errorf("a peer that reads was given up: %v", <-closed)
+	}
+	return true
+}

@@ -139,26 +139,15 @@ func unacknowledged(fd int32) int {
 	return int(n)
 }
 
-// acknowledged is how many bytes the peer of a TCP connection has acknowledged since it began
-// (TCP_INFO, tcp(7)); 0 if the kernel does not say, which would mean no progress.
-func acknowledged(fd int32) uint64 {
-	info, _ := tcpInfo(fd)
-	return info.Bytes_acked
-}
-
 // roundTrip returns the smoothed round trip time of a TCP connection (TCP_INFO, tcp(7)); false
 // while the kernel has measured none.
 func roundTrip(fd int32) (time.Duration, bool) {
-	info, errno := tcpInfo(fd)
+	var info unix.TCPInfo
+	size := uint32(unix.SizeofTCPInfo)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP,
+		unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 || info.Rtt == 0 {
 		return 0, false
 	}
 	return time.Duration(info.Rtt) * time.Microsecond, true
-}
-
-func tcpInfo(fd int32) (info unix.TCPInfo, errno unix.Errno) {
-	size := uint32(unix.SizeofTCPInfo)
-	_, _, errno = unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP,
-		unix.TCP_INFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return info, errno
 }

@@ -71,14 +71,16 @@ type shape struct {
 // What a completion is about: the highest byte of its user data; below it slot and generation,
 // as in a Handle.
 const (
-	kindNone    = iota // nothing that anybody waits for
-	kindWake           // the eventfd was written
-	kindAccept         //
-	kindConnect        //
-	kindReceive        //
-	kindSend           //
-	kindWatch          // a connection that nothing is received from is readable or has broken
-	kindCall           // looked for at once by whoever made it
+	kindNone     = iota // nothing that anybody waits for
+	kindWake            // the eventfd was written
+	kindAccept          //
+	kindConnect         //
+	kindReceive         //
+	kindSend            //
+	kindWatch           // a connection that nothing is received from is readable or has broken
+	kindQueued          // the unacknowledged bytes at the beginning of a write timeout
+	kindProgress        // the same at its end
+	kindCall            // looked for at once by whoever made it
 )
 
 func userData(kind uint8, slot int32, generation uint32) uint64 {
@@ -408,6 +410,10 @@ func (l *URing) complete(b *bank, cqe *uring.CQE) {
 		l.sent(slot, c, cqe.Res)
 	case kind == kindWatch:
 		l.watched(slot, c, cqe.Res)
+	case kind == kindQueued:
+		l.queued(c, cqe.Res)
+	case kind == kindProgress:
+		l.progress(slot, c, cqe.Res)
 	}
 }
 

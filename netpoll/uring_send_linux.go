@@ -21,15 +21,16 @@ type passage struct {
 	chunk []byte // of URing.copies; nil: b is the handler's
 	next  []byte // the handler's, waiting behind a chunk
 	taken int    // bytes of b
-	// acknowledged is how many bytes the peer had, of all that it was ever sent, at the last look of
-	// the write timer.
-	acknowledged uint64
-	sqe          *uring.SQE
-	number       uint32 // of sqe
-	quiet        bool   // sqe completes only if the kernel does not take all of b
-	passed       bool   // a completion is there, but has not been handled
-	blocked      bool   // the kernel did not take b at once
-	asked        bool   // acknowledged is known, of this wait
+	// queued is the number of bytes in the kernel, not acknowledged, when the write timer was
+	// started; -1 until the kernel has answered.
+	queued   int
+	looks    uint8 // at what is not acknowledged, since then: it was as much
+	sqe      *uring.SQE
+	number   uint32 // of sqe
+	quiet    bool   // sqe completes only if the kernel does not take all of b
+	passed   bool   // a completion is there, but has not been handled
+	blocked  bool   // the kernel did not take b at once
+	checking bool   // the kernel is asked whether the peer has taken anything
 }
 
 // Send implements Loop.
@@ -244,30 +245,41 @@ func (l *URing) block(slot int32, c *uconn, p *passage) {
 	l.startWriteTimer(slot, c, p)
 }
 
-// startWriteTimer begins the wait for the next progress of a send. What the peer has acknowledged
-// is asked for only after a part of the timeout: most sends that are held up have gone on by then.
+// startWriteTimer begins the wait for the next progress of a send.
 func (l *URing) startWriteTimer(slot int32, c *uconn, p *passage) {
 	if c.writeTimeout == 0 {
 		return
 	}
-	p.asked = false
-	l.lookAfter(slot, c.writeWait()/firstLook)
+	p.queued, p.looks = -1, 0
+	p.checking = false
+	l.askUnsent(slot, c, kindQueued)
+	l.lookLater(slot, c)
 }
 
-// lookAfter sets the write timer.
-func (l *URing) lookAfter(slot int32, d time.Duration) {
+// lookLater sets the write timer to the next look.
+func (l *URing) lookLater(slot int32, c *uconn) {
+	d := time.Duration(c.writeTimeout) * time.Millisecond / looksPerTimeout
 	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
 }
 
-// writeWait is the write timeout as a duration.
-func (c *uconn) writeWait() time.Duration {
-	return time.Duration(c.writeTimeout) * time.Millisecond
+// askUnsent asks how many bytes the peer has not acknowledged.
+func (l *URing) askUnsent(slot int32, c *uconn, kind uint8) {
+	b, file := l.bank(slot)
+	l.room(b).Unsent(file, userData(kind, slot, c.generation))
+	b.expects = true
+	l.expect(c)
 }
 
-// sendExpired ends a connection whose peer has acknowledged nothing for one and a half write
-// timeouts. The kernel goes on with a send only when a good part of what it may hold is free, which
-// a slow peer may not achieve in the time, and then fills it up again without telling: that as much
-// as before is not acknowledged says nothing, only the count of what is does.
+// queued notes the unacknowledged bytes at the beginning of a write timeout.
+func (l *URing) queued(c *uconn, res int32) {
+	if c.send != 0 {
+		l.sends[c.send-1].queued = int(res)
+	}
+}
+
+// sendExpired asks whether the peer has taken anything. The kernel goes on with a send only when a
+// good part of what it may hold is free, which a slow peer may not achieve in the time; what it has
+// acknowledged tells it from a dead one.
 func (l *URing) sendExpired(slot int32, c *uconn) {
 	if c.send == 0 {
 		return // a closed connection had nothing more to send
@@ -277,16 +289,26 @@ func (l *URing) sendExpired(slot int32, c *uconn) {
 		l.cancel(b, kindSend, slot, c)
 		return
 	}
-	fd, errno := l.borrow(slot, c)
-	if errno != 0 { // no ordinary descriptor is free, or no room for a completion
-		l.lookAfter(slot, c.writeWait()/firstLook)
+	l.sends[c.send-1].checking = true
+	l.askUnsent(slot, c, kindProgress)
+}
+
+// progress ends a connection whose peer has taken nothing for one and a half write timeouts. Less
+// that is not acknowledged is progress, and so is more: then the peer has made room, and the kernel
+// has taken from the send what no completion tells of before it is whole. As much at every look is
+// none.
+func (l *URing) progress(slot int32, c *uconn, res int32) {
+	if c.send == 0 || !l.sends[c.send-1].checking {
+		return // the send went on meanwhile
+	}
+	p := &l.sends[c.send-1]
+	if res >= 0 && int(res) != p.queued {
+		l.startWriteTimer(slot, c, p)
 		return
 	}
-	n := acknowledged(fd)
-	unix.Close(int(fd))
-	if p := &l.sends[c.send-1]; !p.asked || n != p.acknowledged {
-		p.asked, p.acknowledged = true, n
-		l.lookAfter(slot, c.writeWait()*patienceNum/patienceDen)
+	if p.looks++; res >= 0 && p.looks < looksMax {
+		p.checking = false
+		l.lookLater(slot, c)
 		return
 	}
 	// What the kernel holds for this peer will not be wanted; an ordinary close would keep
@@ -298,11 +320,11 @@ func (l *URing) sendExpired(slot int32, c *uconn) {
 // leaveSend lets a send that was told to be taken go on after Close. The socket is closed when the
 // request that still uses it has ended, which its write timeout forces in the end.
 func (l *URing) leaveSend(slot int32, c *uconn) {
-	d := c.writeWait()
+	d := time.Duration(c.writeTimeout) * time.Millisecond
 	if d == 0 {
 		d = leaveMax
 	}
-	l.lookAfter(slot, d)
+	l.wheel.set(slot*timersPerConn+timerWrite, l.now, d)
 }
 
 // launch begins a passage, land ends it.

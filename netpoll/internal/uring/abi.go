@@ -74,6 +74,7 @@ const (
 	recvsendPollFirst = 1 << 0
 	recvMultishot     = 1 << 1
 	pollAddMulti      = 1 << 0
+	socketSIOCOUTQ    = 1
 	socketSetsockopt  = 3
 )
 

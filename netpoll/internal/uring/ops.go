@@ -97,6 +97,12 @@ func (r *Ring) CloseFile(file int, data uint64) {
 		userData: data}
 }
 
+// Unsent asks how many bytes of a TCP connection the peer has not acknowledged (SIOCOUTQ): Res.
+func (r *Ring) Unsent(file int, data uint64) {
+	*r.next() = SQE{opcode: opURingCmd, flags: sqeFixedFile, fd: int32(file), off: socketSIOCOUTQ,
+		userData: data}
+}
+
 // SetOption sets a socket option; value is read by Submit. A completion comes only if it fails.
 func (r *Ring) SetOption(file int, level, name uint32, value []byte, data uint64) {
 	*r.next() = SQE{opcode: opURingCmd, flags: sqeFixedFile | sqeCQESkipSuccess, fd: int32(file),

@@ -363,6 +363,10 @@ func TestSockets(t *testing.T) {
 	if cqe := await(t, r, 1); cqe.Res != 0 || from.Addr.Family != unix.AF_INET {
 		t.Fatalf("accept: %+v, family %d", cqe, from.Addr.Family)
 	}
+	r.Unsent(2, 2)
+	if cqe := await(t, r, 2); cqe.Res != 0 {
+		t.Errorf("unsent bytes: %+v", cqe)
+	}
 	value := int32(1)
 	r.SetOption(2, unix.SOL_SOCKET, unix.SO_KEEPALIVE,
 		unsafe.Slice((*byte)(unsafe.Pointer(&value)), 4), 3)
