@@ -92,10 +92,7 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 					}
 					later = append(later, fn)
 				},
-				Peers: []MeshPeer{{Name: "other", Resolve: func(context.Context) (
-					[]netip.AddrPort, error) {
-					return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:443")}, nil
-				}}}}})
+				Peers: otherNode()}})
 			t.Cleanup(s.Close)
 			l := s.Attach(d, 1).(*loop)
 			d.l = l
@@ -119,6 +116,13 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// otherNode is a mesh peer at an address that nobody answers: dialDouble takes what is dialled.
+func otherNode() []MeshPeer {
+	return []MeshPeer{{Name: "other", Resolve: func(context.Context) ([]netip.AddrPort, error) {
+		return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:443")}, nil
+	}}}
 }
 
 // refusal is a handshake that says something and refuses whatever comes.
@@ -150,9 +154,7 @@ func TestMeshPeerIsToldWhy(t *testing.T) {
 			NewHandshake: func(string) (Handshaker, error) {
 				return &refusal{simAlert}, nil
 			},
-			Peers: []MeshPeer{{Name: "other", Resolve: func(context.Context) ([]netip.AddrPort, error) {
-				return []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:443")}, nil
-			}}}}})
+			Peers: otherNode()}})
 		t.Cleanup(s.Close)
 		l := s.Attach(d, 1).(*loop)
 		d.l = l

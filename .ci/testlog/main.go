@@ -80,7 +80,7 @@ func (l *log) line(b []byte) {
 			l.unfinished(e)
 			return
 		}
-		if e.Action == "fail" {
+		if e.Action == "fail" || e.Action == "skip" && l.lacks(id) {
 			l.say(id)
 		}
 		delete(l.output, id)
@@ -116,6 +116,13 @@ func (l *log) unfinished(e event) {
 			delete(l.output, id)
 		}
 	}
+}
+
+// lacks tells whether a test was skipped for what the machine lacks, and not because it is left to
+// another target, which tests say by naming -short or make.
+func (l *log) lacks(id string) bool {
+	said := strings.Join(l.output[id], "")
+	return !strings.Contains(said, "-short") && !strings.Contains(said, "make ")
 }
 
 func (l *log) say(id string) {
