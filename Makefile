@@ -135,19 +135,19 @@ bench-stable: bench-peers
 		BENCH_PEERS="-peer derper-1.104.5=$(CURDIR)/bin/derper-1.104.5" \
 		go test -count=1 -v -timeout 3h -tags planted -run Stable ./bench/compare
 
-# Everything, in some 40 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
+# Everything, in some 45 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
 # DRY=-dry-run` tells how long each part takes. A row that failed (status 1) says so there. What others
 # than derpd and derper are for is the way of a packet.
 PACKETS := bulk-plain,latency-tls,knee-plain
 benchmarks: build bench-peers
 	go build -o bin/ ./cmd/bench
-	bin/bench run $(DRY) -scale full -timeout 45m -peer derpd=no-files:bin/derpd \
+	bin/bench run $(DRY) -scale full -timeout 60m -peer derpd=no-files:bin/derpd \
 		-peer derper-1.104.5=bin/derper-1.104.5 \
 		-peer 'derpd-epoll=only=bulk-tls,knee-tls,$(PACKETS):bin/derpd -engine epoll' \
 		-peer 'derpd-2-loops=only=loops-tls:bin/derpd -loops 2' \
 		-peer goroutines=no-stun:only=bulk-tls,knee-tls,bulk-plain,knee-plain:bin/goroutines \
 		-peer gnet=plain:only=$(PACKETS),stun:bin/gnet \
-		-peer floor=plain:no-stun:only=$(PACKETS),many-tls:bin/floor \
+		-peer floor=plain:no-stun:only=$(PACKETS),crowd-tls,many-tls:bin/floor \
 		-o bin/benchmarks.json -gobench bin/benchmarks.txt || test $$? -eq 1
 ifndef DRY
 	bin/bench report -html bin/benchmarks.html bin/benchmarks.json

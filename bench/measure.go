@@ -56,6 +56,7 @@ const (
 	Logins        = "logins"
 	LoginCPU      = "login-cpu"
 	Readmit       = "readmit"
+	OthersP95     = "others-p95"
 	Others        = "others-p99"
 	Answers       = "answers"
 	AnswerCPU     = "answer-cpu"
@@ -96,6 +97,7 @@ var Measures = []Measure{
 	{Logins, "logins/s", Throughput, true, "logins a second", perSecond},
 	{LoginCPU, "cpu-us/login", Timing, false, "processor time of the relay a login", micros},
 	{Readmit, "readmit-s", Timing, false, "time until all that were cut are back", seconds},
+	{OthersP95, "others-p95-us", Tail, false, "p95 of those that are not the trouble", micros},
 	{Others, "others-p99-us", Tail, false, "p99 of those that are not the trouble", micros},
 	{Answers, "answers/s", Throughput, true, "STUN answers a second", perSecond},
 	{AnswerCPU, "cpu-us/answer", Timing, false, "processor time of the relay a STUN answer", micros},

@@ -41,8 +41,8 @@ const (
 	chatterRate = 10_000
 	// slowRate is packets a second for receivers that do not read them.
 	slowRate = 2000
-	// chokedRate is packets a second to a receiver that takes chokedReads bytes of them, one in a
-	// hundred: far less than the generator can offer, or it would measure itself.
+	// chokedRate is packets a second to a receiver that takes all, or chokedReads bytes of them, one
+	// in a hundred: far less than the generator can offer, or it would measure itself.
 	chokedRate  = 40_000
 	chokedReads = 512 << 10
 	// fewClients is what growth with the number of clients is measured against.
