@@ -99,3 +99,28 @@ func TestHeirThatLeft(t *testing.T) {
 		t.Error("whom to tell is forgotten")
 	}
 }
+
+// TestWatcherFarBehind: a mesh peer that takes next to nothing, so that no write timeout ends it,
+// does not make the list of who comes and goes grow for ever. One that has a list from the start to
+// take keeps its connection, however long that is.
+func TestWatcherFarBehind(t *testing.T) {
+	s, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	watcher := d.login(t, 1, false)
+	cl := d.l.at(watcher.h).client
+	d.slots[watcher.h.Slot()].blocked = true
+	cl.node = new(node)
+	tell := func(n int) {
+		cl.node.events = make([]presenceEvent, n)
+		d.l.takeEvents(cl)
+		d.l.Flush()
+	}
+	tell(presenceSlack + 2*s.keys.Counts().Conns)
+	if cl.conn == nil {
+		t.Fatalf("ended at the bound: %v", d.counted().Ends)
+	}
+	tell(2 * presenceBytesMax) // more than what is encoded ahead
+	if n := d.counted(); cl.conn != nil || n.Ends[EndMeshBehind] != 1 {
+		t.Errorf("%d ended as %v, connection %p", n.Ends[EndMeshBehind], EndMeshBehind, cl.conn)
+	}
+}

@@ -47,6 +47,9 @@ const (
 	// delay probes, while forged disco cannot starve data either.
 	flushDiscoBytes = 8 << 10
 
+	// presenceSlack is how many events a watcher may be behind by, beside twice as many as a list
+	// from the start has: more than all that a hundred thousand clients do who come back at once.
+	presenceSlack = 1 << 18
 	// presenceBytesMax is how much of a watcher's list is encoded at a time, and
 	// presenceFrameMax the longest PeerPresent frame.
 	presenceBytesMax = 32 << 10

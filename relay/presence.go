@@ -97,7 +97,9 @@ func (l *loop) watch(cl *client) {
 	l.announce(cl)
 }
 
-// takeEvents moves a watcher's events to where fill encodes them.
+// takeEvents moves a watcher's events to where fill encodes them. One that takes a little now and
+// then, so that no write timeout ends it, is ended before they take all memory: being told who is
+// here from the start is shorter by then.
 func (l *loop) takeEvents(cl *client) {
 	p := &l.srv.presence
 	p.mu.Lock()
@@ -109,6 +111,10 @@ func (l *loop) takeEvents(cl *client) {
 	}
 	l.n.MeshBatches.observe(MeshBatchBounds, uint64(len(events)))
 	cl.node.pending = append(cl.node.pending, events...)
+	if n := len(cl.node.pending); n > presenceSlack && n > presenceSlack+2*l.srv.keys.Counts().Conns {
+		l.end(cl.conn, EndMeshBehind)
+		return
+	}
 	l.touch(cl.conn)
 }
 

@@ -46,6 +46,7 @@ const (
 	EndClosePeer               // a mesh peer asked for it (ClosePeer)
 	EndMesh                    // our link to a mesh peer: it misbehaved or fell silent
 	EndMeshSelf                // our link to a mesh peer that turned out to be ourselves
+	EndMeshBehind              // a mesh peer takes who comes and goes slower than it happens
 	EndKernel                  // another error of the socket
 	reasonCount
 )
@@ -85,6 +86,7 @@ var reasons = [reasonCount]struct {
 	EndClosePeer:        {"close_peer", SidePeer},
 	EndMesh:             {"mesh", SidePeer},
 	EndMeshSelf:         {"mesh_self", SideUs},
+	EndMeshBehind:       {"mesh_behind", SideUs},
 	EndKernel:           {"kernel", SideKernel},
 }
 
@@ -106,6 +108,8 @@ func (r Reason) remedy() string {
 		return "raise -max-connections and the limit of open files"
 	case EndHTTPCap:
 		return "raise -max-http; a monitoring system may be polling too often"
+	case EndMeshBehind:
+		return "the mesh peer, or the way to it, is too slow; it is told anew who is here when it is back"
 	case EndPreLoginBudget:
 		return "raise -pre-login-budget if the clients are yours"
 	}

@@ -121,6 +121,7 @@ func (f *simFound) checkReach(t *testing.T) {
 		EndNotAdmitted: "everyone is admitted", EndAdmissionBusy: "everyone is admitted",
 		EndAcceptLimit: "accepts are not limited", EndWebSocket: "no WebSocket here",
 		EndClosePeer: "one node", EndMesh: "one node", EndMeshSelf: "one node",
+		EndMeshBehind:     "one node",
 		EndPreLoginBudget: "clients are brief", EndKernel: "the fake has no such error",
 	}
 	for why := range reasonCount {
