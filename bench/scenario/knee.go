@@ -168,7 +168,7 @@ func crowd(z size) runner.Scenario {
 				loadgen.Workload
 				rate float64 // of those that are not the others
 				warm time.Duration
-			}{{calm, slowRate, warm}, {open, chokedRate, warm}, {choked, chokedRate, standingWarm},
+			}{{calm, slowRate, warm}, {open, chokedRate, standingWarm}, {choked, chokedRate, standingWarm},
 				{incast, slowRate, warm}, {flood, slowRate, warm}, {slow, slowRate, standingWarm}} {
 				if _, err := s.Ramp(ctx, of.Workload); err != nil {
 					return err

@@ -19,16 +19,22 @@ type look struct {
 	pinging             int
 	notAsked            int
 	failures            loadgen.Failures
-	login               *loadgen.Hist
+	login               *loadgen.Hist // if recent is not asked for
 	recent              *loadgen.Hist // emptied by looking, if asked for
 }
 
-// look reads the counts of all loops. With recent it also takes their latest latencies.
+// look reads the counts of all loops. With recent it also takes their latest latencies: of which a
+// loop only gives away the histogram, 180 KB to add up and to clear, for it has packets to send.
 func (e *Engine) look(recent bool) look {
 	var mu sync.Mutex
-	s := look{login: loadgen.NewHist()}
+	var s look
+	var fresh, taken []*loadgen.Hist
 	if recent {
-		s.recent = loadgen.NewHist()
+		for range e.loops {
+			fresh = append(fresh, loadgen.NewHist())
+		}
+	} else {
+		s.login = loadgen.NewHist()
 	}
 	e.each(func(l *loop) {
 		mu.Lock()
@@ -50,7 +56,9 @@ func (e *Engine) look(recent bool) look {
 		}
 		s.failures.Merge(l.failures)
 		if l.run == nil {
-			s.login.Merge(l.login)
+			if s.login != nil {
+				s.login.Merge(l.login)
+			}
 			for _, i := range l.own {
 				if e.clients[i].phase == phaseGone {
 					s.gone++
@@ -58,10 +66,18 @@ func (e *Engine) look(recent bool) look {
 			}
 		}
 		if recent {
-			s.recent.Merge(l.recent)
-			l.recent.Reset()
+			taken = append(taken, l.recent)
+			l.recent = fresh[len(taken)-1]
 		}
 	})
+	if len(taken) > 0 {
+		s.recent = taken[0]
+		for _, h := range taken[1:] {
+			s.recent.Merge(h)
+		}
+	} else if recent {
+		s.recent = loadgen.NewHist()
+	}
 	return s
 }
 
