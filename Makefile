@@ -135,7 +135,7 @@ bench-stable: bench-peers
 		BENCH_PEERS="-peer derper-1.104.5=$(CURDIR)/bin/derper-1.104.5" \
 		go test -count=1 -v -timeout 3h -tags planted -run Stable ./bench/compare
 
-# Everything, in some 45 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
+# Everything, in some 50 minutes on 2 quiet processors, and BENCHMARKS.md of it: `make benchmarks
 # DRY=-dry-run` tells how long each part takes. A row that failed (status 1) says so there. What others
 # than derpd and derper are for is the way of a packet.
 PACKETS := bulk-plain,latency-tls,knee-plain
