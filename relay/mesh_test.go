@@ -32,6 +32,16 @@ func (d *dialDouble) Connect(_, _ netip.AddrPort) (netpoll.Handle, error) {
 	return h, nil
 }
 
+// startMesh makes d the only loop of s, which then dials.
+func (d *dialDouble) startMesh(t *testing.T, s *Server) *loop {
+	t.Helper()
+	t.Cleanup(s.Close)
+	d.l = s.Attach(d, 1).(*loop)
+	s.StartMesh()
+	d.settle()
+	return d.l
+}
+
 // TestMeshPeerIsDialledOn: a peer that refuses, that does not answer, or that is still being
 // dialled at the end of the relay, costs nothing but the next try, and that once.
 func TestMeshPeerIsDialledOn(t *testing.T) {
@@ -93,11 +103,7 @@ func TestMeshPeerIsDialledOn(t *testing.T) {
 					later = append(later, fn)
 				},
 				Peers: otherNode()}})
-			t.Cleanup(s.Close)
-			l := s.Attach(d, 1).(*loop)
-			d.l = l
-			s.StartMesh()
-			d.settle()
+			l := d.startMesh(t, s)
 			if d.patience != meshWriteTimeout {
 				t.Errorf("a write timeout of %v", d.patience)
 			}
@@ -155,11 +161,7 @@ func TestMeshPeerIsToldWhy(t *testing.T) {
 				return &refusal{simAlert}, nil
 			},
 			Peers: otherNode()}})
-		t.Cleanup(s.Close)
-		l := s.Attach(d, 1).(*loop)
-		d.l = l
-		s.StartMesh()
-		d.settle()
+		l := d.startMesh(t, s)
 		h := d.dialled[0]
 		slot := &d.slots[h.Slot()]
 		slot.blocked = slow

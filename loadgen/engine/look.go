@@ -19,22 +19,17 @@ type look struct {
 	pinging             int
 	notAsked            int
 	failures            loadgen.Failures
-	login               *loadgen.Hist // if recent is not asked for
+	login               *loadgen.Hist
 	recent              *loadgen.Hist // emptied by looking, if asked for
 }
 
-// look reads the counts of all loops. With recent it also takes their latest latencies: of which a
-// loop only gives away the histogram, 180 KB to add up and to clear, for it has packets to send.
+// look reads the counts of all loops. With recent it also takes their latest latencies: 180 KB to
+// add up and to clear, which a loop that has packets to send only changes for an empty histogram.
 func (e *Engine) look(recent bool) look {
 	var mu sync.Mutex
-	var s look
-	var fresh, taken []*loadgen.Hist
+	s := look{login: loadgen.NewHist()}
 	if recent {
-		for range e.loops {
-			fresh = append(fresh, loadgen.NewHist())
-		}
-	} else {
-		s.login = loadgen.NewHist()
+		s.recent = loadgen.NewHist()
 	}
 	e.each(func(l *loop) {
 		mu.Lock()
@@ -56,9 +51,7 @@ func (e *Engine) look(recent bool) look {
 		}
 		s.failures.Merge(l.failures)
 		if l.run == nil {
-			if s.login != nil {
-				s.login.Merge(l.login)
-			}
+			s.login.Merge(l.login)
 			for _, i := range l.own {
 				if e.clients[i].phase == phaseGone {
 					s.gone++
@@ -66,17 +59,14 @@ func (e *Engine) look(recent bool) look {
 			}
 		}
 		if recent {
-			taken = append(taken, l.recent)
-			l.recent = fresh[len(taken)-1]
+			l.recent, l.given = l.given, l.recent
 		}
 	})
-	if len(taken) > 0 {
-		s.recent = taken[0]
-		for _, h := range taken[1:] {
-			s.recent.Merge(h)
+	if recent {
+		for _, l := range e.loops {
+			s.recent.Merge(l.given)
+			l.given.Reset()
 		}
-	} else if recent {
-		s.recent = loadgen.NewHist()
 	}
 	return s
 }

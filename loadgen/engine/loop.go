@@ -61,6 +61,7 @@ type counts struct {
 	wrong    loadgen.Wrong
 	lag      *loadgen.Hist
 	recent   *loadgen.Hist // latencies since the last look
+	given    *loadgen.Hist // those before it, for whoever looks
 	busy     int64         // ns worked in the window
 	stale    uint64        // packets of an earlier step
 	asked    int
@@ -98,7 +99,7 @@ func newLoop(e *Engine, id, of int) (*loop, error) {
 	}
 	return &loop{e: e, id: id, poll: poll, creditAt: netpoll.Clock(), sample: 1,
 		counts: counts{login: loadgen.NewHist(), lag: loadgen.NewHist(),
-			recent: loadgen.NewHist()}}, nil
+			recent: loadgen.NewHist(), given: loadgen.NewHist()}}, nil
 }
 
 // goFirst lets the calling thread, which is its goroutine's alone, run before the others of this

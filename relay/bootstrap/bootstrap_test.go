@@ -393,14 +393,20 @@ func TestQueriedDomains(t *testing.T) {
 	}
 }
 
+// running lets Run go on until stop is called, which waits for its end.
+func running(t *testing.T, s *Service) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Run(ctx); close(ended) }()
+	return func() { cancel(); <-ended }
+}
+
 // TestRun follows Run over half an hour of a clock that stands still while anything works.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeResolver()
 		s := newService(t, r, "pub.example", "")
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { s.Run(ctx); close(ended) }()
+		stop := running(t, s)
 		expect := func(after time.Duration, lookups int, addr string) {
 			t.Helper()
 			time.Sleep(after)
@@ -426,8 +432,7 @@ func TestRun(t *testing.T) {
 		r.set(func() { clear(r.hang); clear(r.errs) })
 		expect(retryEvery, 6, "192.0.2.99")
 		expect(refreshEvery, 7, "192.0.2.99")
-		cancel()
-		<-ended
+		stop()
 	})
 }
 
@@ -437,9 +442,7 @@ func TestAbsentNamesAreNotRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newFakeResolver()
 		s := newService(t, r, "pub.example,absent.example", "secret.example/no.share.example")
-		ctx, cancel := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { s.Run(ctx); close(ended) }()
+		stop := running(t, s)
 		const each = 4 // lookups of a refresh
 		expect := func(after time.Duration, refreshes int) {
 			t.Helper()
@@ -460,8 +463,7 @@ func TestAbsentNamesAreNotRetried(t *testing.T) {
 		expect(retryEvery, 4)
 		expect(refreshEvery-time.Second, 4)
 		expect(time.Second, 5)
-		cancel()
-		<-ended
+		stop()
 	})
 }
 
