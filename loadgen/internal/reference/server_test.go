@@ -106,9 +106,19 @@ func measure(t *testing.T, s *Server) []time.Duration {
 	return took
 }
 
-// While stalled nothing is delivered; then all that was due is, in order, and it goes on.
+// While stalled nothing is delivered but a Ping is answered; then all that was due is, in order, and
+// it goes on. Where other programs hold a Ping up for longer than the stall, a longer one tells.
 func TestStall(t *testing.T) {
-	const stall = 200 * time.Millisecond
+	for _, stall := range []time.Duration{200 * time.Millisecond, time.Second, 4 * time.Second} {
+		if outlasts(t, stall) {
+			return
+		}
+	}
+	t.Error("a Ping waits for the end of each stall")
+}
+
+// outlasts tells whether the stall was longer than a Ping in it took, and then checks the rest.
+func outlasts(t *testing.T, stall time.Duration) bool {
 	s := Start(t, Options{Delay: time.Millisecond})
 	a, b := connect(t, s, true), connect(t, s, true)
 	a.send(b, "before")
@@ -120,7 +130,8 @@ func TestStall(t *testing.T) {
 	}
 	a.sync() // which is not stalled
 	if took := time.Since(began); took > stall {
-		t.Skipf("a Ping took %v: nothing to be learned here", took)
+		t.Logf("a Ping took %v in a stall of %v", took, stall)
+		return false
 	}
 	for i := range 5 {
 		if _, got := b.receive(); got != fmt.Sprint(i) {
@@ -139,6 +150,7 @@ func TestStall(t *testing.T) {
 	if took := time.Since(began); took > stall {
 		t.Errorf("%v after the stall", took)
 	}
+	return true
 }
 
 // discoPacket looks like path discovery.
