@@ -84,12 +84,9 @@ func run(ctx context.Context, c *config) error {
 	return s.serve(ctx)
 }
 
-// listen binds every address.
+// listen binds every address, that of DERP last: who reaches DERP finds the others open too.
 func (s *server) listen() (err error) {
 	c := s.cfg
-	if err = s.listenOn(c.addr); err != nil {
-		return err
-	}
 	if c.stun {
 		ip := c.addr.Addr()
 		if s.stun, err = stun.Listen(netip.AddrPortFrom(ip, uint16(c.stunPort)),
@@ -106,7 +103,7 @@ func (s *server) listen() (err error) {
 		}
 		s.plain = newPlainServer(ln, c.maxHTTP, s.log)
 	}
-	return nil
+	return s.listenOn(c.addr)
 }
 
 // listenOn binds the address of DERP, for each loop.

@@ -16,8 +16,8 @@ const (
 	// busy cores run many tests side by side; a relay that answers never pays it.
 	ReplyWaitMax = 15 * time.Second
 
-	// pollEvery is the pause between two looks at a metric.
-	pollEvery = 20 * time.Millisecond
+	// PollEvery is the pause between two looks at something awaited.
+	PollEvery = 20 * time.Millisecond
 
 	// peerQueueMessages is how many received messages a Peer holds for its test. More than
 	// any test sends without reading, so the reader never holds the relay back.

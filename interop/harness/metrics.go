@@ -76,7 +76,7 @@ func (r *Relay) WaitMetric(t testing.TB, name string, ok func(float64) bool) Met
 		if time.Now().After(deadline) {
 			t.Fatalf("%s stays at %v", name, m.Sum(name))
 		}
-		time.Sleep(pollEvery)
+		time.Sleep(PollEvery)
 	}
 }
 

@@ -133,7 +133,7 @@ func (r *Relay) waitReady(t testing.TB, addr string) {
 		select {
 		case <-r.exited:
 			t.Fatalf("%s ended instead of listening on %s:\n%s", r.Kind, addr, r.log.Tail())
-		case <-time.After(pollEvery):
+		case <-time.After(PollEvery):
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("%s does not listen on %s: %v", r.Kind, addr, err)
