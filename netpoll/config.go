@@ -17,8 +17,8 @@ type Config struct {
 	// are for accepted ones.
 	UserTimeout time.Duration
 	KeepAlive   time.Duration
-	// Gather is how long received bytes may wait for others to be dealt with together, while
-	// so many come that several will; 0: not at all.
+	// Gather is how long received bytes may wait at most for others to be dealt with together,
+	// while so many come that several will (see package pace); 0: not at all.
 	Gather time.Duration
 	// Slice is how long the loop computes before others may have its processor, where the kernel lets
 	// threads choose (Linux 6.12); 0: SliceDefault, with which it may interrupt all that compute.

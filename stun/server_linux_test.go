@@ -352,7 +352,10 @@ func TestOneReceiveForADatagram(t *testing.T) {
 // Requests gather while several come in the time that they may wait for each other, less what the
 // turn before has taken of it.
 func TestGather(t *testing.T) {
-	const budget = 80 * time.Microsecond
+	const (
+		spare  = 80 * time.Microsecond // while there is processor time to spare
+		budget = 5 * spare
+	)
 	for _, tt := range []struct {
 		name   string
 		budget time.Duration
@@ -360,7 +363,7 @@ func TestGather(t *testing.T) {
 		turn   time.Duration // until the answers of a turn are sent
 		want   time.Duration // of each nap; 0: none
 	}{
-		{"one by one", budget, 80 * time.Microsecond, 4 * time.Microsecond, 0},
+		{"one by one", budget, spare, 4 * time.Microsecond, 0},
 		{"several", budget, 10 * time.Microsecond, 10 * time.Microsecond, 70 * time.Microsecond},
 		{"many, in long turns", budget, 2 * time.Microsecond, 60 * time.Microsecond, 0},
 		{"off", 0, 10 * time.Microsecond, 10 * time.Microsecond, 0},
@@ -384,6 +387,7 @@ func TestGather(t *testing.T) {
 		}
 		turn := newTurns(s)
 		turn.now = func() int64 { return now }
+		turn.pace.Used = func() int64 { return 0 }
 		var naps []time.Duration
 		turn.nap = func(d time.Duration) {
 			naps = append(naps, d)

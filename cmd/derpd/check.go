@@ -35,7 +35,7 @@ func (c *config) presets(given map[string]bool, addr *string) {
 
 const rootKeyFile = "/var/lib/derper/derper.key"
 
-// latencyBudgetMax is what a relay may add without being noticed; more than 200 µs saves nothing.
+// latencyBudgetMax is what a relay may add without being noticed; twice the default saves little.
 const latencyBudgetMax = time.Millisecond
 
 // check validates and completes the configuration.

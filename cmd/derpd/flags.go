@@ -106,8 +106,10 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&c.loops, "loops", 0, "event loops; 0 is one for each CPU that it may use")
 	fs.IntVar(&c.workers, "workers", 0, "goroutines for handshakes and logins; 0 is one for "+
 		"each CPU that it may use")
-	fs.DurationVar(&c.latencyBudget, "latency-budget", 80*time.Microsecond, "how long a packet or "+
-		"STUN request may wait for others, while so many come that they share the cost; 0 is not at all")
+	fs.DurationVar(&c.latencyBudget, "latency-budget", 400*time.Microsecond, "how long a "+
+		"packet or STUN request may wait for others at most, while so many come that they share "+
+		"the cost; more than a fifth of it only where the processor gets scarce and sleeps are "+
+		"dear; 0 is not at all")
 	fs.IntVar(&c.maxConnections, "max-connections", 1_000_000, "TCP connections at most")
 	fs.IntVar(&c.maxHandshakes, "max-handshakes", 4096, "TLS handshakes in flight at most "+
 		"(21 KB each)")

@@ -10,36 +10,51 @@ import (
 
 // TestPace feeds turns at steady rates and looks when a loop begins and ends to gather.
 func TestPace(t *testing.T) {
-	const budget = 50 * time.Microsecond
+	const (
+		budget = 250 * time.Microsecond
+		spare  = budget / spareParts
+		cheap  = spare / sleepsWorth
+		dear   = budget / sleepsWorth
+	)
 	for _, tt := range []struct {
 		name     string
 		budget   time.Duration
 		interval time.Duration // of turns
 		events   int           // of each
+		share    float64       // of a processor
+		sleep    time.Duration // what one costs
 		want     time.Duration
 		enough   int
 	}{
-		{"off", 0, 10 * time.Microsecond, 10, 0, 0},
-		{"idle", budget, time.Second, 1, 0, 0},
-		{"lonely packets", budget, budget, 1, 0, 0},
-		{"two in the time", budget, budget / 2, 1, 0, 0},
-		{"three in the time", budget, budget / 3, 1, budget, 3},
-		{"nearly four", budget, budget * 10 / 39, 1, budget, 4},
-		{"busy", budget, budget, 10, budget, gatherMost},
-		{"rare but deep turns", budget, time.Millisecond, 100, budget, 5},
-		{"timers only", budget, 10 * time.Microsecond, 0, 0, 0},
+		{"off", 0, 10 * time.Microsecond, 10, 1, dear, 0, 0},
+		{"idle", budget, time.Second, 1, 0, dear, 0, 0},
+		{"lonely packets", budget, spare, 1, 0.1, dear, 0, 0},
+		{"two in the time", budget, spare / 2, 1, 0.1, dear, 0, 0},
+		{"three in the time", budget, spare / 3, 1, 0.1, dear, spare, 3},
+		{"nearly four", budget, spare * 10 / 39, 1, 0.36, dear, spare, 4},
+		{"busy", budget, spare, 10, 0.36, dear, spare, gatherMost},
+		{"rare but deep turns", budget, time.Millisecond, 100, 0.3, dear, spare, 5},
+		{"half of the way from spare to scarce", budget, spare, 10, 0.39, dear, 3 * spare,
+			3 * gatherMost},
+		{"scarce", budget, spare, 10, 0.421, dear, budget, 5 * gatherMost},
+		{"none left", budget, spare, 10, 1, dear, budget, 5 * gatherMost},
+		{"scarce, sleeps cheap", budget, spare, 10, 1, cheap, spare, gatherMost},
+		{"scarce, sleeps half as dear", budget, spare, 10, 1, dear / 2, budget / 2, 12},
+		{"scarce, sleeps twice as dear", budget, spare, 10, 1, 2 * dear, budget, 5 * gatherMost},
+		{"dear packets, lonely in the spare time", budget, spare / 2, 1, 0.6, dear, budget, 10},
+		{"dear packets, lonely in all of it", budget, budget / 2, 1, 0.6, dear, 0, 0},
+		{"timers only", budget, 10 * time.Microsecond, 0, 1, dear, 0, 0},
 	} {
-		p := Pace{budget: tt.budget}
+		p := New(tt.budget)
 		now := int64(time.Hour)
-		for range 1000 {
+		p.Used = func() int64 { return int64(tt.share * float64(now)) }
+		p.try = func() int64 { return int64(tt.sleep) }
+		for range 30_000 {
 			step := max(tt.interval, p.Wait) // in which as many more have come
 			now += int64(step)
 			p.Turn(now, tt.events*int((step+tt.interval/2)/tt.interval))
 		}
-		if p.Wait != tt.want || p.Enough != tt.enough {
-			t.Errorf("%s: waits %v or for %d, want %v, %d", tt.name, p.Wait, p.Enough, tt.want,
-				tt.enough)
-		}
+		p.Wait = p.Wait.Round(time.Microsecond)
 		// A lull ends it with the first turn that comes after.
 		now += int64(time.Second)
 		p.Turn(now, 1)
@@ -49,10 +64,76 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestPaceFollowsTheProcessor: a thread whose turns cost so much that short waits leave it little of
+// a processor comes to rest at a wait in between, and is back at the short one when they become
+// cheap.
+func TestPaceFollowsTheProcessor(t *testing.T) {
+	const (
+		budget = 500 * time.Microsecond
+		spare  = budget / spareParts
+		µs     = time.Microsecond
+	)
+	p := New(budget)
+	now, used := int64(time.Hour), 0.0
+	p.Used = func() int64 { return int64(used) }
+	p.try = func() int64 { return int64(budget / sleepsWorth) }
+	run := func(turnCost, eventCost time.Duration) (lowest, highest time.Duration) {
+		lowest = budget
+		for begin := now; now < begin+int64(20*time.Second); {
+			step := max(p.Wait, 5*µs)
+			events := int(step / (5 * µs))
+			now += int64(step)
+			used += float64(turnCost) + float64(events)*float64(eventCost)
+			p.Turn(now, events)
+			if now > begin+int64(10*time.Second) {
+				lowest, highest = min(lowest, p.Wait), max(highest, p.Wait)
+			}
+		}
+		return lowest, highest
+	}
+	for _, tt := range []struct {
+		name            string
+		turn, event     time.Duration
+		lowest, highest time.Duration
+	}{
+		{"cheap turns", 5 * µs, 1500, spare, spare},
+		{"dear turns", 20 * µs, 1500, spare + 50*µs, budget - 50*µs},
+		{"dear events", 20 * µs, 4000, budget - 5*µs, budget},
+		{"cheap again", 5 * µs, 1500, spare, spare},
+	} {
+		lowest, highest := run(tt.turn, tt.event)
+		if lowest < tt.lowest || highest > tt.highest || highest-lowest > budget/10 {
+			t.Errorf("%s: waits of %v to %v, want such between %v and %v that keep still", tt.name,
+				lowest, highest, tt.lowest, tt.highest)
+		}
+	}
+}
+
+// TestThreadTime: what a thread computes counts, and what it waits does not.
+func TestThreadTime(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p := New(time.Hour)
+	before := p.Used()
+	Nap(20 * time.Millisecond)
+	if used := p.Used() - before; used > int64(10*time.Millisecond) {
+		t.Errorf("a nap of 20 ms used %v", time.Duration(used))
+	}
+	if cost := trySleep(); cost <= 0 || cost > int64(10*time.Millisecond) {
+		t.Errorf("a sleep cost %v", time.Duration(cost))
+	}
+	for began := time.Now(); p.Used()-before < int64(10*time.Millisecond); {
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("10 s of looking at the clock have not used 10 ms")
+		}
+	}
+}
+
 // TestPaceOfAnswers: events of which each is caused by the turn before do not gather; after a wait
 // in vain there is a pause.
 func TestPaceOfAnswers(t *testing.T) {
-	p := Pace{budget: 50 * time.Microsecond}
+	p := New(150 * time.Microsecond)
+	p.Used = func() int64 { return 0 }
 	now := int64(time.Hour)
 	var waited time.Duration
 	for begin := now; now < begin+int64(time.Second); {
