@@ -182,3 +182,16 @@ func TestTimerSlack(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkSleep tells what a short sleep costs its thread, in ns of processor time.
+func BenchmarkSleep(b *testing.B) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p := New(time.Second)
+	defer p.Begin()()
+	var cost int64
+	for b.Loop() {
+		cost += trySleep()
+	}
+	b.ReportMetric(float64(cost)/float64(b.N), "cpu-ns/op")
+}
