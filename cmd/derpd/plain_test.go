@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -158,5 +159,39 @@ func TestStopWaitsForPortEighty(t *testing.T) {
 	}
 	if log := logged.String(); strings.Contains(log, "cut off") || !strings.Contains(log, "stopped") {
 		t.Errorf("logged %s", log)
+	}
+}
+
+// A port beside DERP that is in use is found before DERP's is bound: nobody connects to a relay that
+// then ends, and who does connect finds the others open.
+func TestListenOrder(t *testing.T) {
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	_, tcpPort, _ := net.SplitHostPort(tcp.Addr().String())
+	_, udpPort, _ := net.SplitHostPort(udp.LocalAddr().String())
+	for name, args := range map[string][]string{
+		"STUN": {"-http-port=-1", "-stun-port=" + udpPort},
+		"HTTP": {"-http-port=" + tcpPort, "-stun=false"},
+	} {
+		c, err := parseFlags(append(args, "-a=127.0.0.1:0", "-certmode=self-signed",
+			"-hostname=relay.example.com", "-c", filepath.Join(t.TempDir(), "key")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &server{cfg: c, log: slog.New(slog.DiscardHandler)}
+		if err := s.listen(); err == nil {
+			t.Errorf("%s: no error although its port is in use", name)
+		}
+		if len(s.lns) > 0 {
+			t.Errorf("%s: DERP was bound before", name)
+		}
 	}
 }
