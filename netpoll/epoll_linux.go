@@ -226,14 +226,14 @@ func (l *Epoll) sleep(timeout time.Duration) {
 // flush again.
 func (l *Epoll) turn() {
 	l.stats.Turns++
-	receives := l.stats.Receives
+	receives, bytes := l.stats.Receives, l.stats.ReceiveBytes
 	l.wake(l.now, l.handler)
 	l.tell()
 	l.dispatch()
 	l.expire()
 	l.handler.Flush()
 	l.received = 0
-	l.pace.Turn(l.now, int(l.stats.Receives-receives))
+	l.pace.Turn(l.now, int(l.stats.Receives-receives), int(l.stats.ReceiveBytes-bytes))
 	l.owed = len(l.ended) > 0
 }
 

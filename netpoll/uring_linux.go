@@ -323,14 +323,14 @@ func (l *URing) due() (time.Duration, bool) {
 // turn is one round of the loop. What its Flush causes is told in a later one.
 func (l *URing) turn() {
 	l.stats.Turns++
-	receives := l.stats.Receives
+	receives, bytes := l.stats.Receives, l.stats.ReceiveBytes
 	l.wake(l.now, l.handler)
 	l.tell()
 	l.dispatch()
 	l.expire()
 	l.handler.Flush()
 	l.refill()
-	l.pace.Turn(l.now, int(l.stats.Receives-receives))
+	l.pace.Turn(l.now, int(l.stats.Receives-receives), int(l.stats.ReceiveBytes-bytes))
 	l.owed = len(l.ended) > 0 || len(l.resumed) > 0
 }
 

@@ -54,7 +54,7 @@ func (t *turns) turn() outcome {
 		switch errno {
 		case 0:
 		case unix.EAGAIN:
-			t.pace.Turn(t.began, 0)
+			t.pace.Turn(t.began, 0, 0)
 			return wantsRequest
 		case unix.EINTR:
 			return wantsNothing
@@ -65,7 +65,7 @@ func (t *turns) turn() outcome {
 			}
 			return wantsNothing
 		}
-		t.pace.Turn(t.began, n)
+		t.pace.Turn(t.began, n, 0)
 		t.failures = 0
 		t.requests = n
 		t.answers, t.sent = t.batch.answer(n, &t.stats), 0

@@ -35,6 +35,12 @@ const (
 	shareScarce = 0.42
 	sleepsWorth = 14
 
+	// An event of bytesDeep or more has shared a receive already, and of bytesFull that is enough:
+	// in between waits get shorter again, down to those of a processor to spare. A few connections
+	// at full speed would otherwise be held to what their windows hold in a wait.
+	bytesDeep = 8 << 10
+	bytesFull = 16 << 10
+
 	// shareOver is how long what a thread uses counts. Longer waits make it use less, so that in
 	// between it comes to rest where both agree; the slower it is followed, the more smoothly.
 	shareOver = 32 * time.Millisecond
@@ -66,11 +72,13 @@ type Pace struct {
 	budget time.Duration // how long an event may wait for others; 0: not at all
 	since  int64         // when the count began
 	events int           // since then
+	bytes  int           // that came with them
 	turns  int           // since then that followed a wait
 	vain   int           // of these, with no more than one event
 	pause  int64         // no waits before this time
 
 	share  float64 // of a processor, used by the thread lately
+	deep   float64 // bytes of an event lately
 	looked int64   // when that was looked at
 	before int64   // processor time used by then
 
@@ -99,12 +107,13 @@ func (p *Pace) Rest(began, now int64) time.Duration {
 	return p.Wait - time.Duration(now-began)
 }
 
-// Turn tells of a turn and of the events it dealt with.
-func (p *Pace) Turn(now int64, events int) {
+// Turn tells of a turn, of the events it dealt with and of the bytes that came with them.
+func (p *Pace) Turn(now int64, events, bytes int) {
 	if p.budget == 0 {
 		return
 	}
 	p.events += events
+	p.bytes += bytes
 	if p.Wait > 0 {
 		p.turns++
 		if events <= 1 {
@@ -126,7 +135,7 @@ func (p *Pace) Turn(now int64, events int) {
 			p.Enough = min(int((expected+passed/2)/passed), int(gatherMost*spareParts*wait/p.budget))
 		}
 	}
-	p.since, p.events, p.turns, p.vain = now, 0, 0, 0
+	p.since, p.events, p.bytes, p.turns, p.vain = now, 0, 0, 0, 0
 }
 
 // worth is how long events may wait now.
@@ -145,6 +154,8 @@ func (p *Pace) worth(now int64) time.Duration {
 	}
 	most := max(spare, min(p.budget, time.Duration(sleepsWorth*p.sleep)))
 	scarce := min(1, (p.share-shareSpare)/(shareScarce-shareSpare))
+	p.deep += (float64(p.bytes)/float64(p.events) - p.deep) * min(1, passed/float64(shareOver))
+	scarce *= max(0, min(1, (bytesFull-p.deep)/(bytesFull-bytesDeep)))
 	return spare + time.Duration(scarce*float64(most-spare))
 }
 

@@ -23,27 +23,32 @@ func TestPace(t *testing.T) {
 		events   int           // of each
 		share    float64       // of a processor
 		sleep    time.Duration // what one costs
+		bytes    int           // of an event
 		want     time.Duration
 		enough   int
 	}{
-		{"off", 0, 10 * time.Microsecond, 10, 1, dear, 0, 0},
-		{"idle", budget, time.Second, 1, 0, dear, 0, 0},
-		{"lonely packets", budget, spare, 1, 0.1, dear, 0, 0},
-		{"two in the time", budget, spare / 2, 1, 0.1, dear, 0, 0},
-		{"three in the time", budget, spare / 3, 1, 0.1, dear, spare, 3},
-		{"nearly four", budget, spare * 10 / 39, 1, 0.36, dear, spare, 4},
-		{"busy", budget, spare, 10, 0.36, dear, spare, gatherMost},
-		{"rare but deep turns", budget, time.Millisecond, 100, 0.3, dear, spare, 5},
-		{"half of the way from spare to scarce", budget, spare, 10, 0.39, dear, 3 * spare,
+		{"off", 0, 10 * time.Microsecond, 10, 1, dear, 1400, 0, 0},
+		{"idle", budget, time.Second, 1, 0, dear, 1400, 0, 0},
+		{"lonely packets", budget, spare, 1, 0.1, dear, 1400, 0, 0},
+		{"two in the time", budget, spare / 2, 1, 0.1, dear, 1400, 0, 0},
+		{"three in the time", budget, spare / 3, 1, 0.1, dear, 1400, spare, 3},
+		{"nearly four", budget, spare * 10 / 39, 1, 0.36, dear, 1400, spare, 4},
+		{"busy", budget, spare, 10, 0.36, dear, 1400, spare, gatherMost},
+		{"rare but deep turns", budget, time.Millisecond, 100, 0.3, dear, 1400, spare, 5},
+		{"half of the way from spare to scarce", budget, spare, 10, 0.39, dear, 1400, 3 * spare,
 			3 * gatherMost},
-		{"scarce", budget, spare, 10, 0.421, dear, budget, 5 * gatherMost},
-		{"none left", budget, spare, 10, 1, dear, budget, 5 * gatherMost},
-		{"scarce, sleeps cheap", budget, spare, 10, 1, cheap, spare, gatherMost},
-		{"scarce, sleeps half as dear", budget, spare, 10, 1, dear / 2, budget / 2, 12},
-		{"scarce, sleeps twice as dear", budget, spare, 10, 1, 2 * dear, budget, 5 * gatherMost},
-		{"dear packets, lonely in the spare time", budget, spare / 2, 1, 0.6, dear, budget, 10},
-		{"dear packets, lonely in all of it", budget, budget / 2, 1, 0.6, dear, 0, 0},
-		{"timers only", budget, 10 * time.Microsecond, 0, 1, dear, 0, 0},
+		{"scarce", budget, spare, 10, 0.421, dear, 1400, budget, 5 * gatherMost},
+		{"none left", budget, spare, 10, 1, dear, 1400, budget, 5 * gatherMost},
+		{"scarce, sleeps cheap", budget, spare, 10, 1, cheap, 1400, spare, gatherMost},
+		{"scarce, sleeps half as dear", budget, spare, 10, 1, dear / 2, 1400, budget / 2, 12},
+		{"scarce, sleeps twice as dear", budget, spare, 10, 1, 2 * dear, 1400, budget, 5 * gatherMost},
+		{"scarce, deep receives", budget, spare, 10, 1, dear, bytesDeep, budget, 5 * gatherMost},
+		{"scarce, half full receives", budget, spare, 10, 1, dear, bytesDeep * 3 / 2, 3 * spare,
+			3 * gatherMost},
+		{"scarce, full receives", budget, spare, 10, 1, dear, bytesFull, spare, gatherMost},
+		{"dear packets, lonely in the spare time", budget, spare / 2, 1, 0.6, dear, 1400, budget, 10},
+		{"dear packets, lonely in all of it", budget, budget / 2, 1, 0.6, dear, 1400, 0, 0},
+		{"timers only", budget, 10 * time.Microsecond, 0, 1, dear, 1400, 0, 0},
 	} {
 		p := New(tt.budget)
 		now := int64(time.Hour)
@@ -52,12 +57,13 @@ func TestPace(t *testing.T) {
 		for range 30_000 {
 			step := max(tt.interval, p.Wait) // in which as many more have come
 			now += int64(step)
-			p.Turn(now, tt.events*int((step+tt.interval/2)/tt.interval))
+			n := tt.events * int((step+tt.interval/2)/tt.interval)
+			p.Turn(now, n, n*tt.bytes)
 		}
 		p.Wait = p.Wait.Round(time.Microsecond)
 		// A lull ends it with the first turn that comes after.
 		now += int64(time.Second)
-		p.Turn(now, 1)
+		p.Turn(now, 1, 0)
 		if p.Wait != 0 {
 			t.Errorf("%s: waits %v after a second of silence", tt.name, p.Wait)
 		}
@@ -84,7 +90,7 @@ func TestPaceFollowsTheProcessor(t *testing.T) {
 			events := int(step / (5 * µs))
 			now += int64(step)
 			used += float64(turnCost) + float64(events)*float64(eventCost)
-			p.Turn(now, events)
+			p.Turn(now, events, 0)
 			if now > begin+int64(10*time.Second) {
 				lowest, highest = min(lowest, p.Wait), max(highest, p.Wait)
 			}
@@ -139,7 +145,7 @@ func TestPaceOfAnswers(t *testing.T) {
 	for begin := now; now < begin+int64(time.Second); {
 		now += int64(10*time.Microsecond + p.Wait)
 		waited += p.Wait
-		p.Turn(now, 1)
+		p.Turn(now, 1, 0)
 	}
 	if waited == 0 || waited > 30*time.Millisecond {
 		t.Errorf("waited %v of a second in vain", waited)
