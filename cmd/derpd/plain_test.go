@@ -165,18 +165,7 @@ func TestStopWaitsForPortEighty(t *testing.T) {
 // A port beside DERP that is in use is found before DERP's is bound: nobody connects to a relay that
 // then ends, and who does connect finds the others open.
 func TestListenOrder(t *testing.T) {
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer udp.Close()
-	_, tcpPort, _ := net.SplitHostPort(tcp.Addr().String())
-	_, udpPort, _ := net.SplitHostPort(udp.LocalAddr().String())
+	tcpPort, udpPort := portsInUse(t)
 	for name, args := range map[string][]string{
 		"STUN": {"-http-port=-1", "-stun-port=" + udpPort},
 		"HTTP": {"-http-port=" + tcpPort, "-stun=false"},
@@ -194,4 +183,22 @@ func TestListenOrder(t *testing.T) {
 			t.Errorf("%s: DERP was bound before", name)
 		}
 	}
+}
+
+// portsInUse are ports of 127.0.0.1 that are bound until the test ends.
+func portsInUse(t *testing.T) (tcpPort, udpPort string) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tcp.Close() })
+	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { udp.Close() })
+	_, tcpPort, _ = net.SplitHostPort(tcp.Addr().String())
+	_, udpPort, _ = net.SplitHostPort(udp.LocalAddr().String())
+	return tcpPort, udpPort
 }

@@ -150,18 +150,8 @@ func TestRefusesToStart(t *testing.T) {
 	put("broken/relay.example.com.crt", "x")
 	put("broken/relay.example.com.key", "x")
 	newKey := filepath.Join(dir, "new.key")
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tcp.Close()
-	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer udp.Close()
-	_, tcpPort, _ := net.SplitHostPort(tcp.Addr().String())
-	_, udpPort, _ := net.SplitHostPort(udp.LocalAddr().String())
+	tcpPort, udpPort := portsInUse(t)
+	tcpAddr := "127.0.0.1:" + tcpPort
 	free := []string{"-a=127.0.0.1:0", "-http-port=-1", "-stun=false", "-certmode=self-signed"}
 
 	before := fileList(t, dir)
@@ -170,8 +160,8 @@ func TestRefusesToStart(t *testing.T) {
 		args  []string
 		parts []string
 	}{
-		{"address in use", []string{"-a=" + tcp.Addr().String(), "-c", newKey},
-			[]string{tcp.Addr().String(), "in use"}},
+		{"address in use", []string{"-a=" + tcpAddr, "-c", newKey},
+			[]string{tcpAddr, "in use"}},
 		{"address of another", []string{"-a=192.0.2.1:0", "-c", newKey}, []string{"192.0.2.1"}},
 		{"STUN port in use", []string{"-stun", "-stun-port=" + udpPort, "-c", newKey},
 			[]string{udpPort, "in use"}},
