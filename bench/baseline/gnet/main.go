@@ -97,11 +97,14 @@ func (r *relay) OnTraffic(conn gnet.Conn) gnet.Action {
 	used := 0
 	if !c.in {
 		s, err := c.login.Next(r.cfg, &r.counts, in)
-		if err != nil || !write(c, s.Reply) || s.Last {
+		if err != nil {
 			return gnet.Close
 		}
-		if used = s.Used; s.In {
+		if used = s.Used; s.In { // before the reply, which says that packets will come
 			r.enter(c, s.Key)
+		}
+		if !write(c, s.Reply) || s.Last {
+			return gnet.Close
 		}
 	}
 	if c.in {

@@ -103,9 +103,9 @@ func (s *server) client(conn net.Conn, r *bufio.Reader, fast bool) error {
 	c := &client{conn: conn, key: key, out: make(chan []byte, queueFrames),
 		done: make(chan struct{})}
 	c.out <- reply
+	s.enter(c) // before the reply goes out, which says that packets will come
 	go s.write(c)
 	defer close(c.done)
-	s.enter(c)
 	defer s.leave(c)
 	return s.read(c, r)
 }
