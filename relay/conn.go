@@ -128,6 +128,15 @@ type client struct {
 	sent     KindCount
 }
 
+// overhead is what each frame on the queue has beside its packet: a link's are ForwardPacket, which
+// names the destination too. c may be nil.
+func (c *client) overhead() int {
+	if c != nil && c.link {
+		return packetOverhead + derp.KeyLen
+	}
+	return packetOverhead
+}
+
 // node is what a connection with another node of the region has more than others.
 type node struct {
 	events  []presenceEvent       // under presence.mu: a watcher's, not taken yet

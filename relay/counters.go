@@ -63,18 +63,18 @@ type Counters struct {
 	QueuedBytes         int64
 }
 
-// drops adds what a queue threw away.
-func (c *Counters) drops(why DropReason, d *queue.Drops) {
+// drops adds what a queue threw away; overhead is what each frame has beside its packet.
+func (c *Counters) drops(why DropReason, d *queue.Drops, overhead int) {
 	for k := range d.Frames {
 		c.Drops[why][k].Frames += uint64(d.Frames[k])
-		c.Drops[why][k].Bytes += uint64(d.Bytes[k] - d.Frames[k]*packetOverhead)
+		c.Drops[why][k].Bytes += uint64(d.Bytes[k] - d.Frames[k]*overhead)
 	}
 }
 
-// drop counts one frame of that length, header included.
-func (c *Counters) drop(why DropReason, k queue.Kind, frame int) {
+// drop counts one packet of that length.
+func (c *Counters) drop(why DropReason, k queue.Kind, packet int) {
 	c.Drops[why][k&1].Frames++
-	c.Drops[why][k&1].Bytes += uint64(frame - packetOverhead)
+	c.Drops[why][k&1].Bytes += uint64(packet)
 }
 
 // Dropped sums the packets dropped, for all reasons and kinds.

@@ -41,7 +41,7 @@ func (l *loop) forwardPacket(c *conn, f []byte, b *block.Block) {
 	l.n.ForwardedIn++
 	to, _ := l.lookup(l.remoteSender(src), (*registry.Key)(&dst))
 	if to == nil {
-		l.n.drop(DropUnknownDestOnFwd, kind, len(packet)+packetOverhead)
+		l.n.drop(DropUnknownDestOnFwd, kind, len(packet))
 		l.notHere(c, dst, kind)
 		b.Free(&l.q.Blocks)
 		return

@@ -74,7 +74,7 @@ const (
 	// noticeBytes is the size of a PeerGone frame.
 	noticeBytes = derp.HeaderLen + derp.KeyLen + 1
 
-	// packetOverhead is what a RecvPacket frame has beside the packet.
+	// packetOverhead is what a SendPacket or RecvPacket frame has beside the packet.
 	packetOverhead = derp.HeaderLen + derp.KeyLen
 
 	// answersPending is how many answers, to pings and to probes for a key that is not here, wait for

@@ -241,7 +241,7 @@ func (l *loop) leave(c *conn) {
 	}
 	if plant != plantLostDrop {
 		d := cl.q.Clear(&l.q)
-		l.n.drops(DropGoneDisconnected, &d)
+		l.n.drops(DropGoneDisconnected, &d, cl.overhead())
 	} else {
 		cl.q.Clear(&l.q)
 	}

@@ -149,7 +149,7 @@ func (l *loop) Sent(h netpoll.Handle, b []byte, _ int, err error) {
 	if err != nil { // Closed follows
 		for k, n := range c.outFrames {
 			l.n.Drops[DropWriteError][k].Frames += uint64(n)
-			l.n.Drops[DropWriteError][k].Bytes += uint64(c.outBytes[k] - int32(n)*packetOverhead)
+			l.n.Drops[DropWriteError][k].Bytes += uint64(int(c.outBytes[k]) - int(n)*c.client.overhead())
 		}
 		c.outFrames, c.outBytes = [2]uint16{}, [2]int32{}
 		return

@@ -261,6 +261,45 @@ func TestForwardedPacket(t *testing.T) {
 	}
 }
 
+// TestForwardedPacketsAreDropped: whatever drops it, a packet for another node counts as many bytes as
+// it had when it came.
+func TestForwardedPacketsAreDropped(t *testing.T) {
+	_, ds, _ := newDoubles(t, 1, Config{})
+	d := ds[0]
+	from, k := d.login(t, 1, false), derp.Key{5}
+	link := linkTo(d.l, k)
+	c := link.conn
+	c.client = link
+	c.out = d.l.q.Blocks.Get(1) // a Send is in flight, so frames wait
+	packet := make([]byte, 1000)
+	send := func(n int) {
+		for range n {
+			d.l.Received(from.h, derp.AppendSendPacket(nil, k, packet))
+		}
+	}
+	check := func(why DropReason, frames int) {
+		t.Helper()
+		want := KindCount{Frames: uint64(frames), Bytes: uint64(frames * len(packet))}
+		if got := d.l.n.Drops[why][queue.Data]; got != want {
+			t.Errorf("dropped as %v: %+v, want %+v", why, got, want)
+		}
+	}
+	send(3)
+	d.now += int64(queue.AgeMax) + 1
+	c.out.Free(&d.l.q.Blocks)
+	c.out = nil
+	if b := d.l.fill(c); b != nil {
+		t.Errorf("%d bytes of frames that are too old were to be sent", len(b.Buf))
+	}
+	check(DropQueueHead, 3)
+	c.out = d.l.q.Blocks.Get(1)
+	send(2)
+	d.l.leave(c)
+	check(DropGoneDisconnected, 2)
+	d.l.hand(link, derp.AppendForwardPacket(nil, from.key, k, packet), nil, queue.Data)
+	check(DropGoneDisconnected, 3)
+}
+
 // TestUselessRemotesAreForgotten: a node that dials us and that we do not dial tells of no departure,
 // so the books of its keys must not stay; those of keys that a link reaches must.
 func TestUselessRemotesAreForgotten(t *testing.T) {

@@ -68,7 +68,7 @@ func (l *loop) lookup(s *sender, dst *registry.Key) (to, via *client) {
 func (l *loop) enqueue(to *client, f queue.Frame) {
 	c := to.conn
 	if c == nil { // it ended in this turn; the sender's cache does not know yet
-		l.n.drop(DropGoneDisconnected, f.Kind, len(f.Data))
+		l.n.drop(DropGoneDisconnected, f.Kind, len(f.Data)-to.overhead())
 		f.Block.Free(&l.q.Blocks)
 		return
 	}
@@ -83,7 +83,7 @@ func (l *loop) enqueue(to *client, f queue.Frame) {
 	f.From = binary.LittleEndian.Uint32(f.Data[derp.HeaderLen:])
 	if d := to.q.Push(&l.q, f); d.Any() {
 		if plant != plantLostDrop {
-			l.n.drops(DropQueueHead, &d)
+			l.n.drops(DropQueueHead, &d, to.overhead())
 		}
 	}
 	l.touch(c)
@@ -94,7 +94,7 @@ func (l *loop) enqueue(to *client, f queue.Frame) {
 func (l *loop) pushAcross(to *client, f []byte, b *block.Block, kind queue.Kind) {
 	l.n.CrossLoop++
 	if !to.inbox.Reserve(kind, len(f)) {
-		l.n.drop(DropQueueTail, kind, len(f))
+		l.n.drop(DropQueueTail, kind, len(f)-to.overhead())
 		b.Free(&l.q.Blocks)
 		return
 	}
@@ -139,7 +139,7 @@ func (l *loop) takeInbox(cl *client) {
 // unknownDest drops a packet whose destination is not here. Only disco is answered, within
 // the sender's rate: a peer that probes learns to look elsewhere, a flood learns nothing.
 func (l *loop) unknownDest(cl *client, f []byte, kind queue.Kind) {
-	l.n.drop(DropUnknownDest, kind, len(f))
+	l.n.drop(DropUnknownDest, kind, len(f)-packetOverhead)
 	l.notHere(cl.conn, derp.Key(f[derp.HeaderLen:]), kind)
 }
 
