@@ -95,6 +95,10 @@ const (
 
 // Of loops on io_uring.
 const (
+	// heldTurnsMax is how many turns a request on the first ring waits for the sleep that would take
+	// it along, while other rings keep the loop from sleeping.
+	heldTurnsMax = 8
+
 	// uringEntries and uringCompletions are the queues of a ring: as many requests as a deep
 	// turn makes, and room for their completions beside eight times as many receives. Where
 	// they do not suffice, a turn submits in between, and the kernel keeps what is too much.

@@ -159,6 +159,44 @@ func TestOtherRingsWake(t *testing.T) {
 	}
 }
 
+// Other rings that never let a loop sleep do not keep it from asking the first one to receive.
+func TestOtherRingsDoNotStarveTheFirst(t *testing.T) {
+	p := &probe{}
+	l, _ := shaped(t, p, Config{}, whole(t))
+	startLoop(t, p)
+	ready, err := unix.Eventfd(1, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	onLoop(t, l, func() {
+		defer unix.Close(ready)
+		if err := l.grow(); err != nil {
+			t.Errorf("a second ring: %v", err)
+			return
+		}
+		l.submit(true)
+		l.dispatch()
+		first, second := l.banks[0].ring, l.banks[1].ring
+		second.Watch(ready, userData(kindNone, 0, 0))
+		l.submit(true) // from now on its completion is there
+		if first.Ready() || !second.Ready() {
+			t.Errorf("completions: %v on the first ring, %v on the second", first.Ready(),
+				second.Ready())
+		}
+		first.Watch(ready, userData(kindNone, 0, 0)) // stands for a receive
+		turns := 0
+		for ; first.Pending() > 0 && turns < 100; turns++ {
+			if !l.submit(false) {
+				t.Errorf("the loop could sleep")
+				return
+			}
+		}
+		if turns != heldTurnsMax+1 {
+			t.Errorf("the first ring was asked after %d turns, want %d", turns, heldTurnsMax+1)
+		}
+	})
+}
+
 // A handler that connects again as soon as it hears of a reset gets the file that has just been
 // given up, in the same turn.
 func TestConnectInClosed(t *testing.T) {

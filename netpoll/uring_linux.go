@@ -47,6 +47,8 @@ type URing struct {
 	copies  copies
 	wheel   *wheel
 
+	heldTurns int // how long the first ring's requests have waited for a sleep
+
 	receives int   // receives that the kernel has
 	parkAt   int64 // when silent connections are looked for next
 	parkNext int   // and after which slot
@@ -228,16 +230,22 @@ func (l *URing) wait() {
 }
 
 // submit gives the kernel what was asked for, and takes what it has done: are there completions
-// for a turn? What only waits for the other side goes along with the sleep that follows, if it
-// follows.
+// for a turn? What only waits for the other side goes along with the sleep that follows. If none
+// follows, since other rings keep the loop busy, it waits for heldTurnsMax turns.
 func (l *URing) submit(hasty bool) bool {
 	for i, b := range l.banks {
 		pending := b.ring.Pending() > 0
-		if b.expects || b.ring.Waiting() || pending && (i > 0 || hasty || b.ring.Ready()) {
+		if b.expects || b.ring.Waiting() ||
+			pending && (i > 0 || hasty || l.heldTurns >= heldTurnsMax || b.ring.Ready()) {
 			b.submit()
 		}
 	}
 	l.settle()
+	if l.banks[0].ring.Pending() > 0 && l.ready() {
+		l.heldTurns++
+	} else {
+		l.heldTurns = 0
+	}
 	return l.ready()
 }
 
