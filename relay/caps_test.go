@@ -134,6 +134,36 @@ func TestHTTPCap(t *testing.T) {
 	})
 }
 
+// TestHTTPIdle: connections that are kept and do nothing leave a quarter of the places to others, of
+// which each ends with its answer.
+func TestHTTPIdle(t *testing.T) {
+	overBoth(t, func(t *testing.T, secure bool) {
+		r := startLive(t, secure, Config{MaxHTTP: 4})
+		kept := []net.Conn{r.stream(t), r.stream(t), r.stream(t)}
+		for _, c := range kept {
+			if code := getStatus(t, c); code != 404 {
+				t.Fatalf("answered %d, want the handler's 404", code)
+			}
+		}
+		for range 6 {
+			r.wantEnd(t, []Reason{EndHTTPDone}, func() {
+				c := r.stream(t)
+				if code := getStatus(t, c); code != 404 {
+					t.Errorf("answered %d, want the handler's 404", code)
+				}
+				if b := readAll(t, c); len(b) > 0 {
+					t.Errorf("%q follows the answer", b)
+				}
+			})
+		}
+		for i, c := range kept {
+			if code := getStatus(t, c); code != 404 {
+				t.Errorf("kept connection %d is answered %d", i, code)
+			}
+		}
+	})
+}
+
 // lineWriter passes on what a logger writes.
 type lineWriter chan string
 

@@ -40,6 +40,11 @@ func (in *inlet) Addr() net.Addr { return &net.TCPAddr{} }
 
 type bridgeKey struct{}
 
+// IdleMax is how many of so many HTTP connections may be open for one to be kept after its answer.
+// The rest is for those that end with theirs, or else connections that do nothing would keep a
+// health check out for as long as they are kept.
+func IdleMax(connections int) int { return connections - connections/4 }
+
 // startHTTP starts the server for requests that are no upgrade.
 func (s *Server) startHTTP() {
 	s.inlet = &inlet{conns: make(chan *bridge, s.cfg.MaxHTTP), closed: make(chan struct{})}
@@ -60,6 +65,9 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	b, _ := r.Context().Value(bridgeKey{}).(*bridge)
 	if b != nil {
 		r.TLS = b.state
+	}
+	if s.shared.http.Load() > int64(IdleMax(s.cfg.MaxHTTP)) {
+		w.Header().Set("Connection", "close")
 	}
 	if r.URL.Path != upgrade.Path || s.cfg.NoDERP || b == nil {
 		s.cfg.HTTP.ServeHTTP(w, r)

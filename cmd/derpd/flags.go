@@ -114,7 +114,8 @@ func parseFlags(args []string) (*config, error) {
 	fs.IntVar(&c.maxHandshakes, "max-handshakes", 4096, "TLS handshakes in flight at most "+
 		"(21 KB each)")
 	fs.IntVar(&c.maxHTTP, "max-http", 1024, "connections to the HTTP pages at most, "+
-		"tunnels of -ace included, and as many again to the port of -http-port")
+		"tunnels of -ace included, and as many again to the port of -http-port; while more than "+
+		"three quarters of them are open, each ends with its answer")
 	fs.Int64Var(&c.preLoginBudget, "pre-login-budget", 16<<20, "`bytes` that login frames over "+
 		"32 KiB may hold, of all connections together")
 	fs.Int64Var(&c.queueBudget, "queue-budget", 1<<30, "`bytes` of memory that all that "+

@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"derpd/relay"
 	"derpd/relay/httplog"
 )
 
@@ -40,7 +42,12 @@ func newPlainServer(ln net.Listener, places int, log *slog.Logger) *plainServer 
 
 // serve serves until shutdown; nothing else ends it, see plainListener.
 func (p *plainServer) serve(h http.Handler) {
-	p.http.Handler = h
+	p.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if int(p.ln.open.Load()) > relay.IdleMax(cap(p.ln.places)) {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
 	p.http.Serve(p.ln)
 }
 
@@ -64,6 +71,7 @@ func (p *plainServer) shutdown(ctx context.Context) error {
 type plainListener struct {
 	net.Listener
 	places chan struct{} // holds an element for each connection, and for the next one
+	open   atomic.Int64  // connections
 	closed chan struct{}
 	once   sync.Once
 	log    *slog.Logger
@@ -84,7 +92,11 @@ func (l *plainListener) Accept() (net.Conn, error) {
 			l.log.Info("the port of -http-port accepts connections again")
 		}
 		l.failing = false
-		return &plainConn{Conn: c, free: sync.OnceFunc(func() { <-l.places })}, nil
+		l.open.Add(1)
+		return &plainConn{Conn: c, free: sync.OnceFunc(func() {
+			l.open.Add(-1)
+			<-l.places
+		})}, nil
 	}
 	<-l.places
 	if errors.Is(err, net.ErrClosed) {

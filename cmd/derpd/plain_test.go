@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"io"
 	"log/slog"
@@ -118,6 +119,42 @@ func TestPortEightyIsBounded(t *testing.T) {
 		for range accepted { // ends, or the test hangs
 		}
 	})
+}
+
+// TestPortEightyIdle: connections that are kept and do nothing leave a quarter of the places to others,
+// of which each ends with its answer.
+func TestPortEightyIdle(t *testing.T) {
+	_, addr, _, _ := plainOn(t, http.HandlerFunc(page), 4)
+	ask := func() (*http.Response, net.Conn) {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("answered %s", res.Status)
+		}
+		return res, c
+	}
+	for n := range 3 {
+		if res, _ := ask(); res.Close {
+			t.Errorf("connection %d is not kept", n)
+		}
+	}
+	for range 6 {
+		res, c := ask()
+		if !res.Close {
+			t.Fatal("the last place is kept by one that does nothing")
+		}
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // pipes is a listener that always has a connection.
