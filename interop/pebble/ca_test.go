@@ -178,9 +178,12 @@ func run(t *testing.T, env []string, name string, args ...string) {
 	})
 }
 
-// freePorts returns ports that are free for TCP on loopback at the moment.
+// freePorts returns ports that are free for TCP on loopback at the moment. A process that is forked
+// meanwhile would have copies of the listeners until its exec is done.
 func freePorts(t *testing.T, n int) (ports []int) {
 	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for range n {
 		ln := listen(t)
 		defer ln.Close()
