@@ -278,8 +278,9 @@ func loopbackHost() string {
 	return fmt.Sprintf("127.%d.%d.%d", 64+os.Getpid()%128, n>>8&0xff, n&0xff)
 }
 
-// freeAddr returns an address on which nobody listens. No process is forked meanwhile: it would have a
-// copy of the listener until its exec is done, to which a test could connect in place of its relay.
+// freeAddr returns an address on which nobody listens. No process is forked meanwhile: it would
+// have a copy of the listener until its exec is done, to which a test could connect in place of its
+// relay.
 func freeAddr(t testing.TB, network, host string) string {
 	t.Helper()
 	syscall.ForkLock.RLock()

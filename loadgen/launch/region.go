@@ -280,8 +280,8 @@ func (r *Region) files(nodes int) (f files, err error) {
 	return f, writeCertificates(r.dir, names, f.trust)
 }
 
-// freePort returns a port on which nobody listens. No process is forked meanwhile: it would have a copy
-// of the listener until its exec is done, and the relay could not have the port.
+// freePort returns a port on which nobody listens. No process is forked meanwhile: it would have a
+// copy of the listener until its exec is done, and the relay could not have the port.
 func freePort(network string, a netip.Addr) (uint16, error) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

@@ -39,14 +39,21 @@ func confFor(t *testing.T, ca *fakeCA) ACMEConfig {
 		CacheDir: filepath.Join(t.TempDir(), "certs"), Hostname: hostName}
 }
 
-// start makes an Auto and runs it until the test, or stop, ends it.
+// start makes an Auto and runs it until the test, or stop, ends it. It looks once an hour: months of
+// virtual time in few looks.
 func start(t *testing.T, ca *fakeCA, c ACMEConfig) (a *Auto, stop func()) {
+	t.Helper()
+	return startLooking(t, ca, c, time.Hour)
+}
+
+// startLooking is start with a time between looks.
+func startLooking(t *testing.T, ca *fakeCA, c ACMEConfig, every time.Duration) (a *Auto, stop func()) {
 	t.Helper()
 	a, err := ACME(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.period = time.Hour // months of virtual time in few looks
+	a.period = every
 	ca.set(func() { ca.auto, ca.port80 = a, a.HTTPHandler(http.NotFoundHandler()) })
 	if err := a.Serve(serverKey); err != nil {
 		t.Fatal(err)

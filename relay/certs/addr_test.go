@@ -215,7 +215,7 @@ func TestAddressNeedsMore(t *testing.T) {
 			if err := a.Serve(serverKey); err != nil {
 				t.Fatal(err)
 			}
-			_, err = a.get(t.Context(), a.host)
+			_, err = a.get(t.Context(), a.host, 0)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %q in it", err, tt.want)
 			}

@@ -42,6 +42,8 @@ type fakeCA struct {
 	mu       sync.Mutex
 	silent   bool            // answers nothing
 	refuses  bool            // orders
+	limits   string          // and says when to come again, in Retry-After
+	looks    []string        // kinds of the validations it was asked for
 	offers   []string        // kinds of validation
 	fails    map[string]bool // kinds that do not succeed
 	eabKey   []byte          // required if set
@@ -209,6 +211,13 @@ func (ca *fakeCA) newOrder(w http.ResponseWriter, payload []byte) {
 	o := &fakeOrder{kind: ask.Identifiers[0].Type, value: ask.Identifiers[0].Value,
 		profile: ask.Profile, state: "pending", authz: "pending", token: rand.Text()}
 	ca.orders = append(ca.orders, o)
+	if ca.limits != "" {
+		w.Header().Set("Retry-After", ca.limits)
+		w.Header().Set("Content-Type", "application/problem+json")
+		reply(w, http.StatusTooManyRequests, map[string]string{"detail": "too many failures",
+			"type": "urn:ietf:params:acme:error:rateLimited"})
+		return
+	}
 	if ca.refuses {
 		problem(w, "rejectedIdentifier", "not this one")
 		return
@@ -246,6 +255,7 @@ func (ca *fakeCA) ofOrder(w http.ResponseWriter, what string, n int, payload []b
 		reply(w, http.StatusOK, map[string]any{"status": o.authz, "challenges": challenges,
 			"identifier": map[string]string{"type": o.kind, "value": o.value}})
 	case http01, tlsALPN01:
+		ca.looks = append(ca.looks, what)
 		o.authz, o.state = "valid", "ready"
 		if err := ca.validate(what, o); err != nil || ca.fails[what] {
 			o.authz, o.state = "invalid", "invalid"

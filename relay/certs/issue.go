@@ -10,8 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/acme"
 )
@@ -23,14 +26,15 @@ const (
 
 // get returns a certificate that is not due, from the cache if another process has put one
 // there, else from the CA. A certificate that cannot be stored is still served.
-func (a *Auto) get(ctx context.Context, s subject) (*tls.Certificate, error) {
+// failures is how many attempts have failed since the last success.
+func (a *Auto) get(ctx context.Context, s subject, failures int) (*tls.Certificate, error) {
 	stored, err := loadCached(a.conf.CacheDir, s)
 	if err == nil && a.conf.Now().Before(a.renewAt(s, stored.Leaf)) {
 		return stored, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, issueMax)
 	defer cancel()
-	pair, err := a.obtain(ctx, s)
+	pair, err := a.obtain(ctx, s, failures)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +47,12 @@ func (a *Auto) get(ctx context.Context, s subject) (*tls.Certificate, error) {
 }
 
 // obtain is one order from account to certificate (RFC 8555 §7.1).
-func (a *Auto) obtain(ctx context.Context, s subject) (*tls.Certificate, error) {
+func (a *Auto) obtain(ctx context.Context, s subject, failures int) (*tls.Certificate, error) {
 	client, err := a.client(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	order, err := a.authorize(ctx, client, s)
+	order, err := a.authorize(ctx, client, s, failures)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +104,7 @@ func (a *Auto) client(ctx context.Context, s subject) (*acme.Client, error) {
 		return nil, err
 	}
 	c := &acme.Client{Key: key, DirectoryURL: a.conf.Directory, HTTPClient: a.conf.HTTPClient,
-		UserAgent: "derpd"}
+		UserAgent: "derpd", RetryBackoff: backoff}
 	if _, err := c.Discover(ctx); err != nil {
 		return nil, fmt.Errorf("ACME server %s: %w: check that this machine can reach it",
 			a.conf.Directory, err)
@@ -122,21 +126,53 @@ func (a *Auto) client(ctx context.Context, s subject) (*acme.Client, error) {
 	return c, nil
 }
 
+// backoff is the pause before a request is repeated that has failed for the n-th time; 0: it is
+// not. A CA that says when it wants to be asked again has the attempt ended, and is heard by
+// settle.
+func backoff(n int, _ *http.Request, r *http.Response) time.Duration {
+	if r.StatusCode == http.StatusTooManyRequests || r.Header.Get("Retry-After") != "" {
+		return 0
+	}
+	return min(time.Second<<min(n-1, 10), requestPauseMax)
+}
+
+// retryAfter returns for how long the CA that caused an error does not want to be asked (RFC 8555
+// §6.6); 0 if it did not say so.
+func retryAfter(err error, now time.Time) time.Duration {
+	var e *acme.Error
+	if !errors.As(err, &e) {
+		return 0
+	}
+	said := e.Header.Get("Retry-After")
+	wait := time.Duration(0)
+	if n, err := strconv.ParseUint(said, 10, 31); err == nil {
+		wait = time.Duration(n) * time.Second
+	} else if at, err := http.ParseTime(said); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(0, wait), retryAfterMax)
+}
+
 // authorize returns an order that is ready to be finalized. Each kind of validation needs an
-// order of its own, as a failed one ends its order.
-func (a *Auto) authorize(ctx context.Context, c *acme.Client, s subject) (*acme.Order, error) {
+// order of its own, as a failed one ends its order. After the first attempt they take turns, one to
+// an attempt, since a CA counts those that fail.
+func (a *Auto) authorize(ctx context.Context, c *acme.Client, s subject, failures int) (*acme.Order,
+	error) {
 	kinds := a.kinds(s)
 	if len(kinds) == 0 {
 		return nil, fmt.Errorf("a certificate for %v needs http-01 validation: set -http-port 80",
 			s)
 	}
+	first := failures % len(kinds)
+	kinds = slices.Concat(kinds[first:], kinds[:first])
 	var failed []string
 	for _, kind := range kinds {
 		order, err := newOrder(ctx, c, s)
 		if err != nil {
 			return nil, fmt.Errorf("%s refuses an order for %v: %w", a.conf.Directory, s, err)
 		}
-		if err = a.validate(ctx, c, order, kind, s); err == nil {
+		counted, err := a.validate(ctx, c, order, kind, s)
+		if err == nil {
 			var ready *acme.Order
 			if ready, err = c.WaitOrder(ctx, order.URI); err == nil {
 				return ready, nil
@@ -144,6 +180,9 @@ func (a *Auto) authorize(ctx context.Context, c *acme.Client, s subject) (*acme.
 		}
 		relinquish(ctx, c, order)
 		failed = append(failed, fmt.Sprintf("%s: %v", kind, err))
+		if counted && failures > 0 {
+			break
+		}
 	}
 	return nil, fmt.Errorf("%s could not validate %v (%s): let the world reach port 443 or 80 "+
 		"there, and see that this machine answers", a.conf.Directory, s,
@@ -169,13 +208,14 @@ func newOrder(ctx context.Context, c *acme.Client, s subject) (*acme.Order, erro
 	return c.AuthorizeOrder(ctx, acme.DomainIDs(s.name))
 }
 
-// validate has every pending authorization of an order validated.
+// validate has every pending authorization of an order validated, and tells whether the CA was
+// asked to look.
 func (a *Auto) validate(ctx context.Context, c *acme.Client, order *acme.Order, kind string,
-	s subject) error {
+	s subject) (counted bool, err error) {
 	for _, url := range order.AuthzURLs {
 		z, err := c.GetAuthorization(ctx, url)
 		if err != nil {
-			return err
+			return counted, err
 		}
 		if z.Status != acme.StatusPending {
 			continue
@@ -183,13 +223,14 @@ func (a *Auto) validate(ctx context.Context, c *acme.Client, order *acme.Order, 
 		offered := func(ch *acme.Challenge) bool { return ch.Type == kind }
 		i := slices.IndexFunc(z.Challenges, offered)
 		if i < 0 {
-			return errors.New("not offered by the CA")
+			return counted, errors.New("not offered by the CA")
 		}
+		counted = true
 		if err := a.answer(ctx, c, z, z.Challenges[i], s); err != nil {
-			return err
+			return counted, err
 		}
 	}
-	return nil
+	return counted, nil
 }
 
 // answer puts the answer to a challenge in place for as long as the CA looks for it.

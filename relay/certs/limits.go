@@ -12,11 +12,17 @@ const (
 	// requestMax bounds one request to the ACME server, so that a silent one is given up
 	// long before the attempt.
 	requestMax = 30 * time.Second
+	// requestPauseMax bounds the pause before a request to the ACME server is repeated.
+	requestPauseMax = 10 * time.Second
 	// retryMin and retryMax bound the pause after a failure; it doubles. Let's Encrypt allows
-	// five failed validations a name and hour, and renewal begins weeks (days for addresses)
-	// before the end.
+	// five failed validations of a name, and another every 12 minutes: two in the first attempt and
+	// one in each that follows stay within that. Renewal begins weeks (days for addresses) before
+	// the end.
 	retryMin = time.Minute
 	retryMax = 30 * time.Minute
+	// retryAfterMax bounds the pause that a CA asks for: should it be wrong about that, a certificate
+	// is still renewed in time.
+	retryAfterMax = 24 * time.Hour
 	// renewThird: a certificate is renewed when this part of its lifetime is left, 30 days at
 	// most (the default of autocert, and of derper for addresses).
 	renewThird     = 3

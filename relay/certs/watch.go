@@ -20,6 +20,7 @@ type entry struct {
 	busy  bool             // an attempt is under way
 	after time.Time        // no attempt before
 	pause time.Duration    // behind the last failure; zero after a success
+	fails int              // attempts that have failed since the last success
 }
 
 // result is what one attempt has come to.
@@ -38,7 +39,8 @@ func (a *Auto) Watch(ctx context.Context) {
 	defer attempts.Wait()
 	for {
 		for _, s := range a.look(a.conf.Now()) {
-			attempts.Go(func() { a.attempt(ctx, s) })
+			failures := a.entries[s].fails
+			attempts.Go(func() { a.attempt(ctx, s, failures) })
 		}
 		select {
 		case <-ctx.Done():
@@ -53,9 +55,9 @@ func (a *Auto) Watch(ctx context.Context) {
 }
 
 // attempt gets one certificate and tells Watch.
-func (a *Auto) attempt(ctx context.Context, s subject) {
+func (a *Auto) attempt(ctx context.Context, s subject, failures int) {
 	r := result{subject: s}
-	r.pair, r.err = a.get(ctx, s)
+	r.pair, r.err = a.get(ctx, s, failures)
 	select {
 	case a.results <- r:
 	case <-ctx.Done():
@@ -136,18 +138,20 @@ func (a *Auto) settle(ctx context.Context, r result, now time.Time) {
 			return // it was stopped, and has not failed
 		}
 		a.counts.failed.Add(1)
+		e.fails++
 		e.pause = min(max(2*e.pause, retryMin), retryMax)
-		e.after = now.Add(e.pause)
+		wait := max(e.pause, retryAfter(r.err, now))
+		e.after = now.Add(wait)
 		if e.pair == nil && r.subject != a.host {
 			e.asked = false // tried again for the next client that comes
 			a.publish()
 		}
 		a.log.Error("no new certificate", "for", r.subject, "in_service", e.pair != nil,
-			"again_in", e.pause, "error", r.err)
+			"again_in", wait, "error", r.err)
 		return
 	}
 	leaf := r.pair.Leaf
-	e.pair, e.pause = r.pair, 0
+	e.pair, e.pause, e.fails = r.pair, 0, 0
 	e.after = now.Add(leaf.NotAfter.Sub(leaf.NotBefore) / renewPause)
 	a.publish()
 	a.log.Info("certificate in service", "for", r.subject, "issuer", leaf.Issuer,

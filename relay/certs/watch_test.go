@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -169,6 +170,75 @@ func TestBackoff(t *testing.T) {
 				}
 				if pause := a.entries[a.host].pause; pause != 0 {
 					t.Errorf("pause %v after success", pause)
+				}
+			})
+		})
+	}
+}
+
+// TestFailedValidations: both kinds are tried at once, and then one at a time, so that there are never
+// more failures than Let's Encrypt allows: five, and another every 12 minutes.
+func TestFailedValidations(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := newFakeCA(t)
+		ca.fails[http01], ca.fails[tlsALPN01] = true, true
+		began := time.Now()
+		startLooking(t, ca, confFor(t, ca), time.Second)
+		for range 3 * 60 {
+			synctest.Wait()
+			ca.set(func() {
+				since := time.Since(began)
+				if n := len(ca.looks); n > 5+int(since/(12*time.Minute)) {
+					t.Errorf("%d validations have failed after %v: %v", n, since, ca.looks)
+				}
+			})
+			time.Sleep(time.Minute)
+		}
+		ca.set(func() {
+			want := []string{tlsALPN01, http01, http01, tlsALPN01, http01, tlsALPN01}
+			if len(ca.looks) < 8 || !slices.Equal(ca.looks[:len(want)], want) {
+				t.Errorf("validations: %v, want %v and so on", ca.looks, want)
+			}
+		})
+	})
+}
+
+// TestRetryAfter: a CA that says when it wants to be asked again is not asked before, for a day at most.
+func TestRetryAfter(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		says  func(now time.Time) string
+		pause time.Duration
+	}{
+		{"seconds", func(time.Time) string { return "5400" }, 90 * time.Minute},
+		{"date", func(now time.Time) string {
+			return now.Add(2 * time.Hour).UTC().Format(http.TimeFormat)
+		}, 2 * time.Hour},
+		{"past", func(now time.Time) string {
+			return now.Add(-time.Hour).UTC().Format(http.TimeFormat)
+		}, retryMin},
+		{"sooner than we would", func(time.Time) string { return "1" }, retryMin},
+		{"nonsense", func(time.Time) string { return "soon" }, retryMin},
+		{"for ever", func(time.Time) string { return "2000000000" }, retryAfterMax},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ca := newFakeCA(t)
+				ca.limits = tt.says(time.Now())
+				startLooking(t, ca, confFor(t, ca), time.Second)
+				synctest.Wait()
+				if n := ca.ordered(); n != 1 {
+					t.Fatalf("asked %d times at once", n)
+				}
+				time.Sleep(tt.pause - time.Minute)
+				synctest.Wait()
+				if n := ca.ordered(); n != 1 {
+					t.Errorf("asked %d times within %v", n, tt.pause)
+				}
+				time.Sleep(time.Minute + 2*time.Second) // watch looks each second
+				synctest.Wait()
+				if n := ca.ordered(); n != 2 {
+					t.Errorf("asked %d times after %v, want 2", n, tt.pause)
 				}
 			})
 		})
