@@ -95,7 +95,7 @@ func (l *loop) fill(c *conn) *block.Block {
 	}
 	waiting := 0
 	if cl != nil && !cl.q.Empty() {
-		if d := cl.q.Expire(&l.q, l.poll.Now()-int64(queue.AgeMax)); d.Any() {
+		if d := cl.q.Expire(&l.q, l.poll.Now()-l.ageMax); d.Any() {
 			l.n.drops(DropQueueHead, &d, cl.overhead())
 		}
 		waiting = min(cl.q.Bytes(), flushBytesMax)

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/http"
+	"syscall"
 	"testing"
 
 	"derpd/relay/derp"
@@ -80,6 +82,9 @@ func TestBadWebSockets(t *testing.T) {
 						raw.CloseWrite()
 					}
 					rest, restErr := io.ReadAll(in)
+					if len(tc.bytes) >= 1<<20 && errors.Is(restErr, syscall.ECONNRESET) {
+						restErr = nil // so the relay ends it if we took too long to write the rest
+					}
 					if got = append(got, rest...); err != nil || restErr != nil ||
 						!bytes.Equal(got, want) {
 						t.Errorf("answered %x, %v, %v; want %x", got, err, restErr, want)

@@ -114,6 +114,7 @@ func startLive(t *testing.T, secure bool, cfg Config) *liveRelay {
 		handlers = append(handlers, r.Attach(l, loops))
 		r.Server.loops[i].crowdMin = 0
 		r.Server.loops[i].stalled = math.MaxInt64
+		r.Server.loops[i].ageMax = int64(time.Hour) // or a machine that stalls would drop packets
 	}
 	for i, l := range r.loops {
 		go func() { r.ended <- l.Run(handlers[i]) }()

@@ -39,6 +39,7 @@ type loop struct {
 	ahead       *ahead // while bytes are dealt with that a worker has looked at
 	crowdMin    int    // crowdMin, unless a test is not to wait for so many
 	stalled     int64  // stalledAfter, unless a test is not to hurry
+	ageMax      int64  // queue.AgeMax, unless a test is not to
 	stopping    bool
 	n           Counters
 	rng         *rand.Rand
@@ -55,6 +56,7 @@ type loop struct {
 
 func newLoop(s *Server, p netpoll.Loop, loops int) *loop {
 	l := &loop{srv: s, poll: p, crowdMin: crowdMin, stalled: int64(stalledAfter),
+		ageMax:      int64(queue.AgeMax),
 		remotesLook: remotesLookMin,
 		rng:         rand.New(rand.NewPCG(s.cfg.Seed, uint64(p.ID())))}
 	l.q.Budget = s.cfg.QueueBudget / int64(loops)

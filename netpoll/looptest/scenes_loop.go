@@ -46,7 +46,11 @@ func sceneWakeAt(s *stage) {
 		s.loop.WakeAt(set + int64(time.Hour))
 		s.loop.WakeAt(at) // replaces
 	})
-	s.pass(after + spare) // without a Post, which would wake the loop too
+	for until := s.rig.Clock() + patience; s.rec.wokenLast.Load() < at; s.rig.Rest() {
+		if s.rig.Clock() > until { // without a Post, which would wake the loop too
+			s.Fatalf("not woken in %v", patience)
+		}
+	}
 	s.do(func() {
 		times, end := s.rec.wokenAt, s.loop.Now()
 		if len(times) > 0 && times[0] == set {

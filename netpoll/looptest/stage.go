@@ -3,6 +3,7 @@ package looptest
 import (
 	"bytes"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type recorder struct {
 	log        []string     // of Woken and posted functions
 	now        func() int64 // if set, what wokenAt is read from
 	wokenAt    []int64
+	wokenLast  atomic.Int64 // the last of wokenAt, for who must not Post
 	onReceived func(h netpoll.Handle, b []byte)
 	onFlush    func()
 }
@@ -92,6 +94,7 @@ func (r *recorder) Woken() {
 	r.log = append(r.log, "woken")
 	if r.now != nil {
 		r.wokenAt = append(r.wokenAt, r.now())
+		r.wokenLast.Store(r.now())
 	}
 }
 

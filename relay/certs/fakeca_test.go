@@ -43,6 +43,7 @@ type fakeCA struct {
 	silent   bool            // answers nothing
 	refuses  bool            // orders
 	limits   string          // and says when to come again, in Retry-After
+	limited  string          // what is limited: orders if empty, or authz
 	looks    []string        // kinds of the validations it was asked for
 	offers   []string        // kinds of validation
 	fails    map[string]bool // kinds that do not succeed
@@ -211,11 +212,8 @@ func (ca *fakeCA) newOrder(w http.ResponseWriter, payload []byte) {
 	o := &fakeOrder{kind: ask.Identifiers[0].Type, value: ask.Identifiers[0].Value,
 		profile: ask.Profile, state: "pending", authz: "pending", token: rand.Text()}
 	ca.orders = append(ca.orders, o)
-	if ca.limits != "" {
-		w.Header().Set("Retry-After", ca.limits)
-		w.Header().Set("Content-Type", "application/problem+json")
-		reply(w, http.StatusTooManyRequests, map[string]string{"detail": "too many failures",
-			"type": "urn:ietf:params:acme:error:rateLimited"})
+	if ca.limits != "" && ca.limited == "" {
+		ca.comeAgain(w)
 		return
 	}
 	if ca.refuses {
@@ -223,6 +221,14 @@ func (ca *fakeCA) newOrder(w http.ResponseWriter, payload []byte) {
 		return
 	}
 	ca.order(w, http.StatusCreated, len(ca.orders)-1)
+}
+
+// comeAgain refuses for now.
+func (ca *fakeCA) comeAgain(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", ca.limits)
+	w.Header().Set("Content-Type", "application/problem+json")
+	reply(w, http.StatusTooManyRequests, map[string]string{"detail": "too many failures",
+		"type": "urn:ietf:params:acme:error:rateLimited"})
 }
 
 func (ca *fakeCA) order(w http.ResponseWriter, status, n int) {
@@ -242,6 +248,10 @@ func (ca *fakeCA) ofOrder(w http.ResponseWriter, what string, n int, payload []b
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
 	o := ca.orders[n]
+	if ca.limits != "" && ca.limited == what {
+		ca.comeAgain(w)
+		return
+	}
 	switch what {
 	case "authz":
 		if bytes.Contains(payload, []byte("deactivated")) {

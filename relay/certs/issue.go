@@ -165,7 +165,7 @@ func (a *Auto) authorize(ctx context.Context, c *acme.Client, s subject, failure
 	}
 	first := failures % len(kinds)
 	kinds = slices.Concat(kinds[first:], kinds[:first])
-	var failed []string
+	var failed failedKinds
 	for _, kind := range kinds {
 		order, err := newOrder(ctx, c, s)
 		if err != nil {
@@ -179,15 +179,29 @@ func (a *Auto) authorize(ctx context.Context, c *acme.Client, s subject, failure
 			}
 		}
 		relinquish(ctx, c, order)
-		failed = append(failed, fmt.Sprintf("%s: %v", kind, err))
-		if counted && failures > 0 {
+		failed = append(failed, fmt.Errorf("%s: %w", kind, err))
+		if counted && failures > 0 || retryAfter(err, a.conf.Now()) > 0 {
 			break
 		}
 	}
-	return nil, fmt.Errorf("%s could not validate %v (%s): let the world reach port 443 or 80 "+
-		"there, and see that this machine answers", a.conf.Directory, s,
-		strings.Join(failed, "; "))
+	return nil, fmt.Errorf("%s could not validate %v (%w): let the world reach port 443 or 80 "+
+		"there, and see that this machine answers", a.conf.Directory, s, failed)
 }
+
+// failedKinds are the errors of the kinds of validation that were tried.
+type failedKinds []error
+
+// Error implements error, in one line.
+func (f failedKinds) Error() string {
+	var said []string
+	for _, err := range f {
+		said = append(said, err.Error())
+	}
+	return strings.Join(said, "; ")
+}
+
+// Unwrap lets errors.As see each.
+func (f failedKinds) Unwrap() []error { return f }
 
 // kinds returns the kinds of validation to try, in order.
 func (a *Auto) kinds(s subject) (kinds []string) {

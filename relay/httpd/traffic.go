@@ -82,9 +82,10 @@ func (c Config) traffic(w http.ResponseWriter, r *http.Request) {
 	out.SetReadDeadline(time.Time{}) // the server's would end the request before its time
 	var t watch
 	lines := json.NewEncoder(w)
+	end := time.Now().Add(lasting) // before the ticker, or its last tick would not be the end
 	tick := time.NewTicker(min(trafficEvery, lasting))
 	defer tick.Stop()
-	for end := time.Now().Add(lasting); ; {
+	for {
 		out.SetWriteDeadline(time.Now().Add(trafficWriting))
 		if err := t.look(c, func(m moved) error { return lines.Encode(m) }); err != nil {
 			return

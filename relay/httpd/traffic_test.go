@@ -65,7 +65,7 @@ func TestTraffic(t *testing.T) {
 	}
 	srv := httptest.NewUnstartedServer(Main(c))
 	// The deadlines of the server do not end the stream.
-	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 900*time.Millisecond, 900*time.Millisecond
 	srv.Start()
 	defer srv.Close()
 
