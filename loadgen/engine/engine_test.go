@@ -105,24 +105,23 @@ func TestLoginForms(t *testing.T) {
 }
 
 // TestCalibration: a known delay and loss are told within 2 % and 0.1 points. Where other programs
-// keep the generator or the server from the processors for milliseconds, it may try again.
+// keep the generator or the server from the processors for milliseconds, it may try again, and at the
+// end with a delay of which 2 % are more than that.
 func TestCalibration(t *testing.T) {
-	const tries = 3
-	for try := 1; ; try++ {
-		off, delay := calibrate(t, 100*time.Millisecond)
+	const short, long = 100 * time.Millisecond, 500 * time.Millisecond
+	for try, delay := range []time.Duration{short, short, short, long, long} {
+		off := calibrate(t, delay)
 		if off.Abs() <= delay/50 {
 			return
 		}
-		if try == tries {
-			t.Fatalf("a delay of %v is told wrong by %v", delay, off)
-		}
-		t.Logf("try %d: a delay of %v is told wrong by %v", try, delay, off)
+		t.Logf("try %d: a delay of %v is told wrong by %v", try+1, delay, off)
 	}
+	t.Error("each of these is more than 2 %")
 }
 
 // calibrate runs against a server of known delay that drops every 40th packet. What the server itself
 // was late by is no error of the generator's.
-func calibrate(t *testing.T, delay time.Duration) (off, of time.Duration) {
+func calibrate(t *testing.T, delay time.Duration) (off time.Duration) {
 	s := reference.Start(t, reference.Options{TLS: true, Delay: delay, DropEvery: 40})
 	defer s.Close()
 	f := newFleet(t, s, nil)
@@ -147,7 +146,7 @@ func calibrate(t *testing.T, delay time.Duration) (off, of time.Duration) {
 	t.Logf("a delay of %v is told as p50 %v p99 %v; server late by p50 %v p99 %v, lag p99 %v", delay,
 		r.Groups[0].Latency.At(50), r.Groups[0].Latency.At(99), stats.Late.At(50), stats.Late.At(99),
 		r.Slack.Lag.At(99))
-	return got - delay, delay
+	return got - delay
 }
 
 // TestStallShows: a relay that stands still once for 200 ms delays every packet that was due then,
