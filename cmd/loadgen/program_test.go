@@ -135,7 +135,7 @@ func TestWorkloads(t *testing.T) {
 			s := r.Steps[0]
 			switch b := &s.Books; {
 			case name == "stun":
-				if s.STUN == nil || s.STUN.Answered < 600 {
+				if s.STUN == nil || s.STUN.Latency.Count() < 600 {
 					t.Errorf("STUN: %+v", s.STUN)
 				}
 			case name == "idle":

@@ -98,7 +98,7 @@ func relayCuts(t *testing.T, reset bool) {
 	f := newFleet(t, s, nil)
 	f.ramp()
 	time.AfterFunc(500*time.Millisecond, func() { s.Cut(reset) })
-	r := f.step(loadgen.Step{Rate: 2000, Window: 2500 * time.Millisecond, Ask: true})
+	r := f.step(loadgen.Step{Rate: 2000, Window: 4 * time.Second, Ask: true})
 	// What was on its way to a relay that closes makes its kernel answer with a RST.
 	n := uint64(0)
 	for _, class := range []loadgen.Failure{loadgen.FailReset, loadgen.FailClosed} {
@@ -134,8 +134,10 @@ func churns(t *testing.T, own bool) {
 		j.Workload.Churn = &loadgen.Churn{PerSecond: 40}
 	})
 	f.ramp()
+	began := time.Now()
 	r := f.step(loadgen.Step{Rate: 500, Window: 2 * time.Second, Ask: true})
-	if r.Logins < 10 || r.Logins > 90 || r.Failures.Sum() > 0 || r.Clients > 60 {
+	most := uint64(40*time.Since(began).Seconds()) + 10
+	if r.Logins < 10 || uint64(r.Logins) > most || r.Failures.Sum() > 0 || r.Clients > 60 {
 		t.Errorf("%d logins, %d in at the end, failures %v", r.Logins, r.Clients, r.Failures.Lines())
 	}
 	for began := time.Now(); f.look(false).open != 60; time.Sleep(time.Millisecond) {
@@ -161,7 +163,7 @@ func TestStorm(t *testing.T) {
 	const window = 4 * time.Second // on a busy machine it takes more than one until all are back
 	r := f.step(loadgen.Step{Rate: 500, Window: window, Ask: true})
 	if r.Logins != 3*cutsPerTurn || r.Clients != all || r.Answered != all || r.Failures.Sum() > 0 ||
-		r.Readmit <= 0 || r.Readmit > window {
+		r.Readmit <= 0 || r.Readmit > window+10*time.Second { // the drain
 		t.Errorf("%d logins in %v, %d in at the end, %d answer, failures %v", r.Logins, r.Readmit,
 			r.Clients, r.Answered, r.Failures.Lines())
 	}
@@ -207,14 +209,14 @@ func TestReceiversThatDoNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g := r.Groups[2]; g.Sent < 150 || g.Delivered != 0 {
+	if g := r.Groups[2]; g.Sent < 100 || g.Delivered != 0 {
 		t.Errorf("the frozen receiver got %d of %d", g.Delivered, g.Sent)
 	}
 	if g := r.Groups[1]; g.Delivered < 10 || g.Bytes > 100_000 {
 		t.Errorf("the slow receiver got %d packets, %d bytes, of 60,000 that it may read", g.Delivered,
 			g.Bytes)
 	}
-	if g := r.Groups[0]; g.Delivered < 950 {
+	if g := r.Groups[0]; g.Sent < 500 || g.Delivered+50 < g.Sent {
 		t.Errorf("the others got %d of %d", g.Delivered, g.Sent)
 	}
 	b := &r.Books
@@ -234,7 +236,7 @@ func TestSlowReceiverComesBack(t *testing.T) {
 	f.ramp()
 	cut := time.AfterFunc(500*time.Millisecond, func() { s.Cut(true) })
 	defer cut.Stop()
-	r := f.step(loadgen.Step{Rate: 100, Window: 2 * time.Second, Drain: 100 * time.Millisecond})
+	r := f.step(loadgen.Step{Rate: 100, Window: 5 * time.Second})
 	if r.Logins != 13 || r.Clients != 13 || r.Failures[loadgen.FailTimeout] != nil {
 		t.Errorf("%d logins, %d in at the end, of 13; failures %v", r.Logins, r.Clients,
 			r.Failures.Lines())

@@ -216,7 +216,7 @@ func checkFailures(t *testing.T, f loadgen.Failures, says []string) {
 }
 
 func TestWorkerKilled(t *testing.T) {
-	f := open(t, "", 0, 3, usualWaits)
+	f := open(t, "deaf", 2, 3, usualWaits) // the victim is in its step until it is killed
 	victim := f.workers[2].cmd.Process
 	kill := time.AfterFunc(startAhead+100*time.Millisecond, func() { victim.Signal(syscall.SIGKILL) })
 	defer kill.Stop()
@@ -251,7 +251,7 @@ func TestWorkerKilled(t *testing.T) {
 // A worker that does not heed the end of the run is not waited for.
 func TestDeafWorker(t *testing.T) {
 	w := usualWaits
-	w.cancel = 200 * time.Millisecond
+	w.cancel = 3 * time.Second // the good worker's, too
 	f := open(t, "deaf", 0, 2, w)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -262,7 +262,7 @@ func TestDeafWorker(t *testing.T) {
 	if !step.Partial || step.Books.Delivered != 50 {
 		t.Errorf("step %+v", step)
 	}
-	checkFailures(t, step.Failures, []string{"no result within 200ms after the run was ended"})
+	checkFailures(t, step.Failures, []string{"no result within 3s after the run was ended"})
 }
 
 func TestCloseErrors(t *testing.T) {
@@ -271,7 +271,7 @@ func TestCloseErrors(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	w := usualWaits
-	w.close = 200 * time.Millisecond
+	w.close = 3 * time.Second
 	f = open(t, "stuck", 1, 2, w)
 	if err := f.Close(); err == nil || strings.Count(err.Error(), "\n") > 0 ||
 		!strings.Contains(err.Error(), "worker 2 of 2 is gone: it was killed: it did not close") {

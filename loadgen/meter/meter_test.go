@@ -126,9 +126,11 @@ func TestWindowIsMeasured(t *testing.T) {
 	if edges[0] < from || edges[1] < from+int64(window) || edges[1] <= edges[0] {
 		t.Errorf("the window begins at %d and its edges are told at %v", from, edges)
 	}
-	// One processor is busy for the window; this process has other goroutines, and ticks of 10 ms.
+	// One processor is busy for the window; this process has other goroutines, and ticks of 10 ms. That
+	// is not seen by who looks late at its beginning.
+	late := edges[1]-edges[0] < int64(window)/2
 	if len(r.Relays) != 1 || r.Relays[0].PID != os.Getpid() || r.Relays[0].CPU.Sum() > 3*window ||
-		r.Relays[0].CPU.Sum() == 0 || r.Relays[0].RSSBytes < 1<<20 {
+		r.Relays[0].CPU.Sum() == 0 && !late || r.Relays[0].RSSBytes < 1<<20 {
 		t.Errorf("used %+v in a window of %v", r.Relays, window)
 	}
 	ramp, err := f.Ramp(t.Context())

@@ -135,7 +135,7 @@ func TestFullSpeed(t *testing.T) {
 	s := serve(t, "127.0.0.1:0")
 	g := mustNew(t, s.Addr(), nil, 3)
 	for _, busy := range []bool{false, true} { // the second run does not mind the first
-		got, err := g.Run(t.Context(), loadgen.Arrival{}, 0, 10*ms, 100*ms, 5*time.Second, busy)
+		got, err := g.Run(t.Context(), loadgen.Arrival{}, 0, 10*ms, time.Second, 5*time.Second, busy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func TestFullSpeedWithoutAnswers(t *testing.T) {
 	if err != nil || got.Sent != inFlightMax || got.Answered != 0 {
 		t.Errorf("%+v, %v, want %d sent", got, err, inFlightMax)
 	}
-	got, err = g.Run(t.Context(), loadgen.Arrival{}, 0, 0, giveUpAfter+200*ms, 0, false)
+	got, err = g.Run(t.Context(), loadgen.Arrival{}, 0, 0, 2*giveUpAfter-10*ms, 0, false)
 	if err != nil || got.Sent != 2*inFlightMax {
 		t.Errorf("%+v, %v, want %d sent", got, err, 2*inFlightMax)
 	}
@@ -282,7 +282,7 @@ func TestWrongAnswersAreCounted(t *testing.T) {
 		send(reply)
 	})
 	g := mustNew(t, at, nil, 4)
-	got, err := g.Run(t.Context(), constant, 800, 0, 100*ms, 300*ms, false)
+	got, err := g.Run(t.Context(), constant, 800, 0, 100*ms, 2*time.Second, false)
 	if err != nil {
 		t.Fatal(err)
 	}

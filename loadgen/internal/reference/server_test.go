@@ -308,7 +308,7 @@ func TestReceiverThatDoesNotRead(t *testing.T) {
 }
 
 func TestReceiverThatLeaves(t *testing.T) {
-	s := Start(t, Options{Delay: 50 * time.Millisecond})
+	s := Start(t, Options{Delay: time.Second})
 	a, b := connect(t, s, true), connect(t, s, true)
 	a.send(b, "x")
 	a.sync()
