@@ -122,10 +122,17 @@ func TestRateConfig(t *testing.T) {
 			}
 			take(60) // what was on the way, and the new burst
 		}
-		if got := take(rate * 2 / len(packet)); got < 0.7*float64(rate) || got > 1.3*float64(rate) {
-			t.Errorf("%.0f bytes/s at a rate of %d", got, rate)
-		} else {
+		// A stall of the machine may spoil a window; a wrong rate spoils all.
+		for left := 3; ; left-- {
+			got := take(rate * 2 / len(packet))
 			t.Logf("%.0f bytes/s at a rate of %d", got, rate)
+			if got >= 0.7*float64(rate) && got <= 1.3*float64(rate) {
+				break
+			}
+			if left == 1 {
+				t.Errorf("%.0f bytes/s at a rate of %d, in the last of three windows", got, rate)
+				break
+			}
 		}
 	}
 	if n := r.Metrics(t).Sum("derp_packets_dropped"); n != 0 {

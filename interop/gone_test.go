@@ -129,12 +129,13 @@ func TestPeerGoneNotHere(t *testing.T) {
 		}
 	}
 	tell(20, 3)
+	charged := time.Now()
 
 	// Another connection has a limiter of its own.
 	other.SendTo(t, nobody, harness.Disco(62))
 	other.WantPeerGone(t, nobody, derp.PeerGoneReasonNotHere)
 
-	// The rate is a property of time: wait for one refill.
-	time.Sleep(time.Until(start.Add(1100 * time.Millisecond)))
+	// The rate is a property of time: wait for one refill, from when all were charged.
+	time.Sleep(time.Until(charged.Add(1100 * time.Millisecond)))
 	tell(5, answers+1)
 }

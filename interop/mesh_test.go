@@ -81,13 +81,40 @@ func exchange(t *testing.T, clients []*harness.Peer, round int) {
 	}
 }
 
-// settle waits until every node knows every client.
-func settle(t *testing.T, nodes []*node, clients int) {
+// settle waits until every node knows every client: until each has got the last probe that each other
+// has sent. What was sent before is then dropped or read, since packets between two keep their order.
+func settle(t *testing.T, clients ...*harness.Peer) {
 	t.Helper()
-	for _, n := range nodes {
-		// Each link logs in with its node's key, which counts as a client of the other node.
-		n.WaitMetric(t, "derp_clients_total", func(v float64) bool { return v >= float64(clients) })
+	for _, from := range clients {
+		for _, to := range clients {
+			if from != to {
+				probe(t, from, to)
+			}
+		}
 	}
+}
+
+func probe(t *testing.T, from, to *harness.Peer) {
+	t.Helper()
+	deadline := time.Now().Add(harness.ReplyWaitMax)
+	for n := 0; time.Now().Before(deadline); n++ {
+		packet := fmt.Appendf(nil, "probe %d", n)
+		from.SendTo(t, to.Key, packet)
+		for {
+			m, open := to.NextOrEndWithin(t, 300*time.Millisecond)
+			if !open {
+				t.Fatal("the connection has ended")
+			}
+			if m == nil {
+				break // the node did not know it yet
+			}
+			if p, ok := m.(derp.ReceivedPacket); ok && p.Source == from.Key &&
+				bytes.Equal(p.Data, packet) {
+				return
+			}
+		}
+	}
+	t.Fatal("a client is not reached from another node")
 }
 
 func meshKinds(t *testing.T) [][]harness.Kind {
@@ -108,7 +135,7 @@ func TestMesh(t *testing.T) {
 			for _, n := range nodes {
 				clients = append(clients, n.Login(t))
 			}
-			settle(t, nodes, len(clients))
+			settle(t, clients...)
 			for round := range 3 {
 				exchange(t, clients, round)
 			}
@@ -135,7 +162,7 @@ func TestMeshMove(t *testing.T) {
 			nodes := region(t, kinds...)
 			stays := nodes[0].Login(t)
 			moves := nodes[1].Login(t)
-			settle(t, nodes, 2)
+			settle(t, stays, moves)
 			exchange(t, []*harness.Peer{stays, moves}, 0)
 			again := nodes[0].LoginAs(t, moves.Private)
 			moves.Close()
@@ -230,7 +257,7 @@ func TestMeshNodeReturns(t *testing.T) {
 			survivors := []*node{nodes[0], nodes[3-killed]}
 			a, b := survivors[0].Login(t), survivors[1].Login(t)
 			witness, lost := survivors[0].Login(t), nodes[killed].Login(t)
-			settle(t, nodes, 4)
+			settle(t, a, b, witness, lost)
 			exchange(t, []*harness.Peer{a, b, witness, lost}, 0)
 			traffic := startFlow(t, a, b)
 			traffic.moves(t)
@@ -253,30 +280,11 @@ func TestMeshNodeReturns(t *testing.T) {
 				n.WaitMetric(t, "derp_watchers", harness.Is(2))
 			}
 			again := back.LoginAs(t, lost.Private)
-			awaitReached(t, witness, again)
+			probe(t, witness, again)
 			traffic.moves(t)
 			traffic.stop(t)
 			t.Logf("%d packets between the others", traffic.packets.Load())
-			again.SendTo(t, b.Key, []byte("back again"))
-			if err := awaitPacket(t, b, []byte("back again")); err != nil {
-				t.Error(err)
-			}
+			probe(t, again, b)
 		})
 	}
-}
-
-// awaitReached sends until a packet arrives: a node learns of the keys of one that has returned
-// when its link to it is up again.
-func awaitReached(t *testing.T, from, to *harness.Peer) {
-	t.Helper()
-	deadline := time.Now().Add(harness.ReplyWaitMax)
-	for time.Now().Before(deadline) {
-		from.SendTo(t, to.Key, []byte("found you"))
-		if m, _ := to.NextOrEndWithin(t, 300*time.Millisecond); m != nil {
-			if p, ok := m.(derp.ReceivedPacket); ok && p.Source == from.Key {
-				return
-			}
-		}
-	}
-	t.Fatal("a client of the node that returned is not reached")
 }

@@ -259,6 +259,17 @@ func twoLoops(t *testing.T, kind netpoll.Engine) {
 		g.Arrival = loadgen.Arrival{Kind: loadgen.Poisson}
 	})
 	f.ramp()
+	const tries = 3
+	for try := 1; !twoLoopsAgree(t, f); try++ {
+		if try == tries {
+			t.Fatal("in none of these do the series and the window have about as many packets")
+		}
+	}
+}
+
+// twoLoopsAgree runs a step, and tells whether its series and its window have about as many packets. A
+// stall at either end lets them differ.
+func twoLoopsAgree(t *testing.T, f *fleet) bool {
 	r := f.step(loadgen.Step{Rate: 3000, Warm: 100 * time.Millisecond, Window: time.Second, Ask: true})
 	if b := &r.Books; b.Delivered != b.Sent || b.Due < 3000 || r.Wrong.Any() || r.Asked != 15 ||
 		r.Answered != 15 {
@@ -268,10 +279,12 @@ func twoLoops(t *testing.T, kind netpoll.Engine) {
 	for _, s := range r.Series {
 		sum += s.Delivered
 	}
-	// The two begin and end at the same moments, but for how late each look is.
-	if got := float64(r.Groups[0].Delivered); math.Abs(float64(sum)-got) > got/3 || len(r.Series) < 3 {
-		t.Errorf("the series has %d packets in %d intervals, the window %.0f", sum, len(r.Series), got)
+	if len(r.Series) < 3 {
+		t.Errorf("a series of %d intervals", len(r.Series))
 	}
+	got := r.Groups[0].Delivered
+	t.Logf("the series has %d packets, the window %d", sum, got)
+	return math.Abs(float64(sum)-float64(got)) <= 200
 }
 
 // TestFullSpeed: sealed ahead, several frames a write, and nothing of what was sealed and not sent

@@ -223,7 +223,7 @@ func (ca *fakeCA) newOrder(w http.ResponseWriter, payload []byte) {
 	ca.order(w, http.StatusCreated, len(ca.orders)-1)
 }
 
-// comeAgain refuses for now.
+// comeAgain refuses, and says in Retry-After when to ask again.
 func (ca *fakeCA) comeAgain(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", ca.limits)
 	w.Header().Set("Content-Type", "application/problem+json")

@@ -49,10 +49,11 @@ type inbox struct {
 
 func serve(cfg *front.Config) error {
 	r := &relay{cfg: cfg, clients: make(map[derp.Key]*client)}
-	addrs := []string{"tcp://" + cfg.Addr}
+	var addrs []string // bound in this order: who finds TCP open finds STUN too
 	if cfg.STUN != "" {
 		addrs = append(addrs, "udp://"+cfg.STUN)
 	}
+	addrs = append(addrs, "tcp://"+cfg.Addr)
 	return gnet.Rotate(r, addrs, gnet.WithMulticore(true))
 }
 
