@@ -28,7 +28,10 @@ const (
 	eabKey   = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
 
 	startMax = 20 * time.Second // for a process to answer
-	issueMax = 60 * time.Second // for a certificate to come, with nonces refused on the way
+	// issueMax is for a certificate to come, with nonces refused on the way. Pebble's handler of an
+	// order read-locks it twice, and hangs for good if the order is completed in between: then it is
+	// the second attempt that succeeds, after a request's 30 s and a pause of a minute.
+	issueMax = 150 * time.Second
 )
 
 // ca is a running Pebble.
